@@ -1,0 +1,1 @@
+"""Arguments to settings, one `asyncio.run`; one file per command."""

@@ -1,0 +1,1 @@
+"""Mechanisms without I/O, settings or HTTP."""

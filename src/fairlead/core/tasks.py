@@ -1,0 +1,49 @@
+"""Background tasks with an owner, a name and an end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fairlead.core.lifecycle import Resource
+
+ErrorHandler = Callable[[str, BaseException], None]
+
+
+class TaskOwner(Resource):
+    """Owns named background tasks; closing cancels them and waits for their end.
+
+    A task that fails is reported once to `on_error(name, exception)`; nothing is lost silently and
+    nothing is retrieved twice.
+    """
+
+    def __init__(self, on_error: ErrorHandler) -> None:
+        self._on_error = on_error
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """Start `coroutine` as a task named `name`; raises `ClosedError` after close."""
+        try:
+            self.check_open()
+        except BaseException:
+            coroutine.close()
+            raise
+        task = asyncio.get_running_loop().create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_error(task.get_name(), error)
+
+    async def _close(self) -> None:
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,92 @@
+"""The whole error tree. A class's docstring is its default message.
+
+Foreign exceptions are translated where they enter; above that line only these exist.
+"""
+
+from __future__ import annotations
+
+
+class FairleadError(Exception):
+    """Something in Fairlead failed."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or type(self).__doc__ or "")
+
+
+class ConfigurationError(FairleadError):
+    """The configuration cannot be used."""
+
+    def __init__(self, key: str, value: object, fix: str) -> None:
+        """`key` is the setting's full name, `value` what was given, `fix` what to do about it."""
+        self.key, self.value, self.fix = key, value, fix
+        super().__init__(f"{key} = {value!r}: {fix}")
+
+
+class ClosedError(FairleadError):
+    """This object is closed (or was never opened)."""
+
+
+class CapacityError(FairleadError):
+    """A bounded queue, pool or budget is full."""
+
+
+class DependencyMissingError(FairleadError):
+    """An optional library is not installed."""
+
+    def __init__(self, library: str, extra: str) -> None:
+        self.library, self.extra = library, extra
+        super().__init__(f"{library} is not installed: pip install 'fairlead[{extra}]'")
+
+
+class StorageError(FairleadError):
+    """A store could not read or write."""
+
+
+class CacheStoreError(StorageError):
+    """The persistent response cache could not read or write; the answer is served without it."""
+
+
+class RequestError(FairleadError):
+    """The request cannot be served as it is; the caller can mend it."""
+
+    def __init__(
+        self, status: int, message: str, *, param: str | None = None, code: str | None = None
+    ) -> None:
+        """`status` is the HTTP status (4xx); `param` the field at fault; `code` a stable word."""
+        self.status, self.param, self.code = status, param, code
+        super().__init__(message)
+
+
+class UpstreamError(FairleadError):
+    """An upstream did not answer properly."""
+
+    kind = "error"
+
+    def __init__(self, upstream: str, message: str | None = None) -> None:
+        """`upstream` is the configured name of the upstream at fault."""
+        self.upstream = upstream
+        super().__init__(f"upstream {upstream!r}: {message or type(self).__doc__}")
+
+
+class UpstreamUnreachableError(UpstreamError):
+    """no connection could be made."""
+
+    kind = "unreachable"
+
+
+class UpstreamTimeoutError(UpstreamError):
+    """no answer came within the deadline."""
+
+    kind = "timeout"
+
+
+class UpstreamBrokenError(UpstreamError):
+    """the answer broke off or is not valid HTTP."""
+
+    kind = "broken"
+
+
+class UpstreamBusyError(UpstreamError):
+    """all its connections are in use and the waiting line is full."""
+
+    kind = "busy"

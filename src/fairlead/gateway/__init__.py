@@ -1,0 +1,1 @@
+"""One model request: identify, look up, choose, call, record."""

@@ -1,0 +1,238 @@
+"""Records and contracts of the gateway: what it is asked, what it calls, what it tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from fairlead.core.identity import Principal
+from fairlead.gateway.legs.base import Headers, Leg
+
+
+class ModelRequest(msgspec.Struct, frozen=True):
+    """One request under `/v1/`, whole body received, free of any server's types."""
+
+    method: bytes
+    path: bytes
+    """Raw (still percent-encoded) path without the query; begins with `/v1/`."""
+    query: bytes
+    """Raw query without its question mark; empty where there is none."""
+    headers: Headers
+    body: bytes
+    principal: Principal
+    request_id: str
+    started: float
+    """Monotonic seconds when its head had come."""
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first value of the field `name` (lower case), or None."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+
+class ResponseSink(Protocol):
+    """Where an answer goes: the client's connection, or a recorder in tests.
+
+    `start`, then any `write`s, then `finish` or `abort`. Nothing here parses or buffers beyond the
+    transport's own buffer.
+    """
+
+    @property
+    def closed(self) -> bool:
+        """The client is gone, or the answer is finished."""
+        ...
+
+    def start(self, status: int, headers: Headers) -> None:
+        """Begin the answer. `headers` holds no hop-by-hop field; a content-length only if known.
+
+        May be held back until the first `write` or the next turn of the loop, so that small
+        answers leave in one piece.
+        """
+        ...
+
+    def write(self, data: bytes) -> bool:
+        """Send `data` now; False where the client reads too slowly: then await `drain()`."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait until the client has taken enough; a client that takes nothing is closed."""
+        ...
+
+    def finish(self) -> None:
+        """The answer is complete."""
+        ...
+
+    def abort(self) -> None:
+        """Break the answer off so that the client cannot take it for complete."""
+        ...
+
+    def on_close(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once if the client goes away before the answer is finished."""
+        ...
+
+
+class Upstream(msgspec.Struct, frozen=True, kw_only=True):
+    """One model server or provider deployment, ready to be called."""
+
+    name: str
+    shape: str
+    """`openai`, `anthropic` or `simulated` (which speaks both)."""
+    base_path: str
+    """Path of the configured base URL, without a trailing slash."""
+    models: tuple[str, ...]
+    """Patterns (`fnmatch`) of the models it serves."""
+    keys: tuple[str, ...]
+    """Its API keys; empty for a server without authentication."""
+    credentials: str
+    """`upstream`: the caller's credentials are replaced; `caller`: they are passed."""
+    leg: Leg
+    region: str | None = None
+    capabilities: tuple[str, ...] = ()
+    max_connections: int = 200
+
+    def __repr__(self) -> str:
+        return f"<Upstream {self.name} {self.shape} {', '.join(self.models)}>"
+
+
+class Balancer(Protocol):
+    """Chooses among the upstreams that serve a model."""
+
+    def order(self, candidates: Sequence[Upstream], request: ModelRequest) -> Sequence[Upstream]:
+        """The candidates to try, best first; never empty."""
+        ...
+
+    def key(self, upstream: Upstream, request: ModelRequest) -> str | None:
+        """Which of the upstream's API keys to use, or None where it has none."""
+        ...
+
+
+class CacheKey(msgspec.Struct, frozen=True):
+    """What makes two requests the same, and what an entry may be purged by."""
+
+    digest: bytes
+    """SHA-256 over scope, shape, path, query, deciding headers and canonical body; 32 bytes."""
+    tenant: str
+    model: str
+
+
+class StoredResponse(msgspec.Struct, frozen=True):
+    """A complete answer as the upstream gave it (hop-by-hop and per-answer fields removed)."""
+
+    status: int
+    headers: Headers
+    body: bytes
+    created: float
+    """Seconds since 1970 when it was stored first; the time to live counts from here."""
+    tokens: int
+    """Total tokens by the answer's own usage figures, or an estimate of bytes / 4."""
+
+    @property
+    def size(self) -> int:
+        """Bytes it occupies, about: body, headers and the objects around them."""
+        fields = sum(len(name) + len(value) + 160 for name, value in self.headers)
+        return len(self.body) + fields + 400
+
+
+class PurgeSelector(msgspec.Struct, frozen=True):
+    """Which entries to purge: those that match every field given; no field means all of them."""
+
+    digest: bytes | None = None
+    model: str | None = None
+    tenant: str | None = None
+
+    def matches(self, key: CacheKey) -> bool:
+        """Whether the entry under `key` is selected."""
+        return (
+            (self.digest is None or self.digest == key.digest)
+            and (self.model is None or self.model == key.model)
+            and (self.tenant is None or self.tenant == key.tenant)
+        )
+
+
+class StoreStatistics(msgspec.Struct, frozen=True):
+    """A snapshot of a persistent store. `entries` and `bytes` are -1 where it cannot know cheaply."""
+
+    backend: str
+    available: bool
+    entries: int
+    bytes: int
+    max_bytes: int
+    reads: int
+    hits: int
+    writes: int
+    evictions: int
+    failures: int
+
+
+class ResponseStore(Protocol):
+    """The persistent tier of the response cache: `stores/sqlite.py`, `stores/redis.py`.
+
+    A cache only: a failure raises `CacheStoreError`, is counted, and costs time, never an answer.
+    """
+
+    async def open(self) -> None:
+        """Make it ready. A store that is away or damaged is reported and mended, never fatal."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was accepted and release."""
+        ...
+
+    def may_contain(self, key: CacheKey) -> bool:
+        """False where the store knows, without I/O, that it has nothing under `key`."""
+        ...
+
+    async def get(self, key: CacheKey) -> StoredResponse | None:
+        """The entry, unless there is none or its time to live is over."""
+        ...
+
+    async def put(self, key: CacheKey, response: StoredResponse) -> None:
+        """Keep it, evicting the least recently used beyond the size bound."""
+        ...
+
+    async def purge(self, selector: PurgeSelector) -> int:
+        """Remove what is selected, here and in every process that shares the store; how many."""
+        ...
+
+    def listen(self, on_purge: Callable[[PurgeSelector], None]) -> None:
+        """Call `on_purge` for purges by other processes, and with an empty selector when
+        announcements may have been missed (a reconnect). Set once, before `open`."""
+        ...
+
+    def statistics(self) -> StoreStatistics:
+        """Counts now."""
+        ...
+
+
+class UsageRecord(msgspec.Struct, kw_only=True):
+    """What is known of one request when it has ended; filled as it goes, told once."""
+
+    request_id: str
+    principal: Principal
+    method: str
+    path: str
+    shape: str = ""
+    model: str = ""
+    upstream: str = ""
+    stream: bool = False
+    status: int = 0
+    outcome: str = "ok"
+    """`ok`, `rejected` (by us), `upstream_error`, `upstream_broken`, `client_closed`."""
+    cache: str = "none"
+    """`hit`, `miss`, `collapsed`, `bypass`, or `none` where the cache was not asked."""
+    cache_detail: str = ""
+    error_kind: str = ""
+    seconds: float = 0.0
+    first_byte: float | None = None
+    request_bytes: int = 0
+    response_bytes: int = 0
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+Recorder = Callable[[UsageRecord], None]
+"""Told once per request, after its last byte; must not block and must not raise."""

@@ -1,0 +1,1 @@
+"""The upstream leg: HTTP clients behind one narrow contract."""

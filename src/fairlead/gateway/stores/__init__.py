@@ -1,0 +1,1 @@
+"""Where cached answers persist; one contract, one test suite."""

@@ -1,0 +1,1 @@
+"""HTTP only: requests to calls, errors to status codes."""
