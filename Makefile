@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: serve test check bench soak format clean
+.PHONY: serve test check bench soak assistants format clean
 
 serve: $(STAMP)  ## run a node on SQLite with a simulated upstream
 	@$(BIN)/fairlead serve
@@ -24,6 +24,13 @@ bench: $(STAMP)  ## measure: every benchmark that runs with what is installed
 soak: $(STAMP)  ## the long versions of the fault loops
 	$(BIN)/python -m pytest -m soak --timeout=3600
 
+assistants: .venv-aider/.installed  ## real assistants, each in its own environment, for their tests
+
+.venv-aider/.installed: Makefile
+	$(PYTHON) -m venv .venv-aider
+	.venv-aider/bin/python -m pip install --quiet --disable-pip-version-check 'aider-chat==0.86.2'
+	@touch $@
+
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -34,4 +41,4 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-aider build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

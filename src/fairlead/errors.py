@@ -26,6 +26,10 @@ class ClosedError(FairleadError):
     """This object is closed (or was never opened)."""
 
 
+class ClientGoneError(FairleadError):
+    """The client has closed its connection or takes nothing any more."""
+
+
 class CapacityError(FairleadError):
     """A bounded queue, pool or budget is full."""
 
@@ -90,3 +94,9 @@ class UpstreamBusyError(UpstreamError):
     """all its connections are in use and the waiting line is full."""
 
     kind = "busy"
+
+
+class UpstreamKeyError(UpstreamError):
+    """it refuses the key that this node is configured with: check key_env or key_file."""
+
+    kind = "credentials"

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fairlead.core.lifecycle import Resource
 
 ErrorHandler = Callable[[str, BaseException], None]
+
+
+def log_failure(name: str, error: BaseException) -> None:
+    """The default handler: one line at level error, with the traceback."""
+    logging.getLogger("fairlead").error("task %r failed: %s", name, error, exc_info=error)
 
 
 class TaskOwner(Resource):

@@ -38,7 +38,7 @@ class ResponseSink(Protocol):
     """Where an answer goes: the client's connection, or a recorder in tests.
 
     `start`, then any `write`s, then `finish` or `abort`. Nothing here parses or buffers beyond the
-    transport's own buffer.
+    transport's own buffer. When the client goes away, the task that answers is cancelled.
     """
 
     @property
@@ -49,8 +49,8 @@ class ResponseSink(Protocol):
     def start(self, status: int, headers: Headers) -> None:
         """Begin the answer. `headers` holds no hop-by-hop field; a content-length only if known.
 
-        May be held back until the first `write` or the next turn of the loop, so that small
-        answers leave in one piece.
+        Held back until the first `write` (which may be empty), so that small answers leave in
+        one piece.
         """
         ...
 
@@ -59,7 +59,7 @@ class ResponseSink(Protocol):
         ...
 
     async def drain(self) -> None:
-        """Wait until the client has taken enough; a client that takes nothing is closed."""
+        """Wait until the client has taken enough; raises `ClientGoneError` if it takes nothing."""
         ...
 
     def finish(self) -> None:
@@ -68,10 +68,6 @@ class ResponseSink(Protocol):
 
     def abort(self) -> None:
         """Break the answer off so that the client cannot take it for complete."""
-        ...
-
-    def on_close(self, callback: Callable[[], None]) -> None:
-        """Call `callback` once if the client goes away before the answer is finished."""
         ...
 
 
@@ -154,7 +150,7 @@ class PurgeSelector(msgspec.Struct, frozen=True):
 
 
 class StoreStatistics(msgspec.Struct, frozen=True):
-    """A snapshot of a persistent store. `entries` and `bytes` are -1 where it cannot know cheaply."""
+    """A snapshot of a persistent store; `entries` and `bytes` are -1 where it cannot know them."""
 
     backend: str
     available: bool

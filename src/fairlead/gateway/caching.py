@@ -1,0 +1,146 @@
+"""Records of the response cache, and what of an answer is kept (pure)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fairlead.core.encoding import CodingError, DecodedTooLargeError, decode
+from fairlead.gateway.base import CacheKey, StoredResponse
+from fairlead.gateway.keys import Directives, Policy, Scope
+from fairlead.gateway.legs.base import Headers
+from fairlead.gateway.shapes.base import Shape
+
+VALUABLE_TOKENS = 4000
+VALUABLE_HITS = 5
+"""An entry persists with more tokens or more hits than these (`persist = "high-value"`)."""
+
+MAX_DECODED_BODY = 64 * 1024 * 1024
+"""A compressed answer is decoded to judge it, up to this size; a larger one is not kept."""
+
+PER_ANSWER_HEADERS = frozenset(
+    {
+        b"age",
+        b"alt-svc",
+        b"cf-ray",
+        b"content-length",
+        b"date",
+        b"retry-after",
+        b"server-timing",
+        b"set-cookie",
+        b"x-request-id",
+        b"connection",
+        b"keep-alive",
+        b"trailer",
+        b"transfer-encoding",
+    }
+)
+"""Fields that belong to one answer or one connection and are not replayed."""
+
+PER_ANSWER_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-")
+
+
+class CacheOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of a `ModelResponseCache`. Sizes in bytes, times in seconds."""
+
+    policy: Policy = "deterministic"
+    policies: dict[str, Policy] = {}
+    """Policy by model pattern (`fnmatch`); the first that matches wins over `policy`."""
+    scope: Scope = "team"
+    persist: str = "high-value"
+    """`high-value`, `all` or `off`."""
+    ttl: float = 3600.0
+    max_entries: int = 1000
+    max_bytes: int = 256 * 1024 * 1024
+    max_entry_bytes: int = 16 * 1024 * 1024
+    max_inflight_bytes: int = 256 * 1024 * 1024
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What the cache will do about one request."""
+
+    key: CacheKey | None
+    """None: the request passes by the cache, for `reason`."""
+    reason: str
+    directives: Directives
+    max_age: float | None
+    shape: Shape
+    lasting: bool = True
+    """Whether its answer may go to the persistent store."""
+
+
+class Hit(msgspec.Struct, frozen=True):
+    """A stored answer and its age in seconds."""
+
+    response: StoredResponse
+    age: float
+
+
+class CacheStatistics(msgspec.Struct, frozen=True):
+    """Counts since open, and what is held now."""
+
+    memory_hits: int
+    persistent_hits: int
+    misses: int
+    collapsed: int
+    bypassed: dict[str, int]
+    stored: int
+    not_stored: dict[str, int]
+    persisted: int
+    store_failures: int
+    tokens_saved: int
+    entries: int
+    bytes: int
+    evictions: int
+    expired: int
+    in_flight: int
+    in_flight_bytes: int
+
+
+def keep(
+    status: int, headers: Headers, body: bytes, shape: Shape, now: float
+) -> StoredResponse | str:
+    """The answer as it is stored, or why it is not: a word for the statistics."""
+    if status != 200:
+        return "status"
+    plain = _plain(headers, body)
+    if plain is None:
+        return "coding"
+    stream = is_event_stream(headers)
+    if not shape.is_complete(plain, stream=stream):
+        return "incomplete"
+    total = shape.usage(plain, stream=stream).total
+    return StoredResponse(
+        status=status,
+        headers=[field for field in headers if not is_per_answer(field[0])],
+        body=body,
+        created=now,
+        tokens=len(plain) // 4 if total is None else total,
+    )
+
+
+def is_per_answer(name: bytes) -> bool:
+    """Whether a header field belongs to one answer only (quota, date, cookies)."""
+    return name in PER_ANSWER_HEADERS or name.startswith(PER_ANSWER_PREFIXES)
+
+
+def is_event_stream(headers: Headers) -> bool:
+    """Whether the answer is `text/event-stream`."""
+    for name, value in headers:
+        if name == b"content-type":
+            return value.lower().startswith(b"text/event-stream")
+    return False
+
+
+def content_coding(headers: Headers) -> str:
+    """The answer's content coding in lower case; empty where there is none."""
+    for name, value in headers:
+        if name == b"content-encoding":
+            return value.decode("latin-1").strip().lower()
+    return ""
+
+
+def _plain(headers: Headers, body: bytes) -> bytes | None:
+    try:
+        return decode(body, content_coding(headers), MAX_DECODED_BODY)
+    except (CodingError, DecodedTooLargeError):
+        return None  # in a coding that cannot be judged, so it is not kept

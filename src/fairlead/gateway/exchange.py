@@ -1,0 +1,238 @@
+"""One request and its answer on the way to one client: relay, errors, the record at the end."""
+
+from __future__ import annotations
+
+from fairlead.core.clock import Clock
+from fairlead.errors import (
+    CapacityError,
+    ClosedError,
+    FairleadError,
+    RequestError,
+    UpstreamBusyError,
+    UpstreamError,
+    UpstreamKeyError,
+    UpstreamTimeoutError,
+)
+from fairlead.gateway.base import ModelRequest, ResponseSink, Upstream, UsageRecord
+from fairlead.gateway.caching import Hit, Plan, content_coding, is_event_stream
+from fairlead.gateway.headers import answered
+from fairlead.gateway.legs.base import Headers, LegReply
+from fairlead.gateway.shapes import Shape
+
+_HEAD_SAMPLE = 8 * 1024
+_TAIL_SAMPLE = 16 * 1024
+_WHOLE_SAMPLE = 1024 * 1024
+
+_NOT_FOR_FOLLOWERS = frozenset({b"set-cookie", b"x-request-id"})
+
+
+class Sample:
+    """The parts of an answer that tell its usage, kept by reference while it passes.
+
+    Of an event stream the beginning and the end; of a plain answer all, up to 1 MiB.
+    """
+
+    def __init__(self, *, stream: bool) -> None:
+        self.stream = stream
+        self._head: list[bytes] = []
+        self._head_size = 0
+        self._tail: list[bytes] = []
+        self._tail_size = 0
+        self._limit = _HEAD_SAMPLE if stream else _WHOLE_SAMPLE
+
+    def add(self, data: bytes) -> None:
+        """Remember `data` if it belongs to the sample."""
+        if self._head_size < self._limit:
+            self._head.append(data)
+            self._head_size += len(data)
+            return
+        self._tail.append(data)
+        self._tail_size += len(data)
+        # Trimmed in bulk: at most twice the sample is held.
+        if self._tail_size > 2 * _TAIL_SAMPLE and len(self._tail) > 1:
+            self._trim()
+
+    def _trim(self) -> None:
+        while len(self._tail) > 1 and self._tail_size - len(self._tail[0]) >= _TAIL_SAMPLE:
+            self._tail_size -= len(self._tail.pop(0))
+
+    def known(self) -> bytes:
+        """The beginning and the end, set apart where something between them is missing."""
+        return b"".join(self._head) + (b"\n\n" if self._tail else b"") + b"".join(self._tail)
+
+    def end(self) -> bytes:
+        """The end of what has passed."""
+        return b"".join(self._tail or self._head)
+
+
+class Exchange:
+    """The state of one request; made per request, so it holds no more than needed."""
+
+    __slots__ = (
+        "candidates",
+        "clock",
+        "facts_stream",
+        "plan",
+        "request",
+        "shape",
+        "sink",
+        "started",
+        "usage",
+    )
+
+    def __init__(
+        self, request: ModelRequest, sink: ResponseSink, shape: Shape, clock: Clock
+    ) -> None:
+        self.request = request
+        self.sink = sink
+        self.shape = shape
+        self.clock = clock
+        self.plan: Plan | None = None
+        self.candidates: tuple[Upstream, ...] = ()
+        self.started = False
+        self.usage = UsageRecord(
+            request_id=request.request_id,
+            principal=request.principal,
+            method=request.method.decode("latin-1"),
+            path=request.path.decode("latin-1"),
+            shape=shape.name,
+            request_bytes=len(request.body),
+        )
+
+    def start(self, status: int, headers: Headers, cache_status: bytes) -> None:
+        """Begin the answer; `headers` loses nothing but what belongs to the hop."""
+        fields = answered(headers)
+        if not any(name == b"x-request-id" for name, _ in fields):
+            fields.append((b"x-request-id", self.request.request_id.encode()))
+        fields.append((b"cache-status", cache_status))
+        if self.plan is not None and self.plan.key is not None:
+            fields.append((b"x-fairlead-cache-key", self.plan.key.digest.hex().encode()))
+        self.started = True
+        self.usage.status = status
+        self.sink.start(status, fields)
+
+    def serve_hit(self, hit: Hit, *, persistent: bool) -> None:
+        """Answer from the cache, in one piece."""
+        stored = hit.response
+        body = stored.body
+        headers = [
+            *stored.headers,
+            (b"content-length", b"%d" % len(body)),
+            (b"age", b"%d" % int(hit.age)),
+        ]
+        self.usage.cache = "hit"
+        self.usage.cache_detail = "persistent" if persistent else "memory"
+        self.usage.stream = is_event_stream(stored.headers)
+        self.start(stored.status, headers, b"fairlead; hit")
+        self.sink.write(body)
+        self.sink.finish()
+        self.usage.response_bytes = len(body)
+        self.usage.first_byte = self.clock.monotonic() - self.request.started
+
+    async def relay(self, reply: LegReply, cache_status: bytes, *, shared: bool) -> None:
+        """Pass an upstream's answer on as it comes; breaks are told in the API's own way."""
+        headers = reply.headers
+        if shared:
+            headers = [field for field in headers if field[0] not in _NOT_FOR_FOLLOWERS]
+        stream = is_event_stream(headers)
+        self.usage.stream = stream
+        sample = Sample(stream=stream)
+        self.start(reply.status, headers, cache_status)
+        try:
+            await self._pass_on(reply, sample)
+        except (UpstreamError, ClosedError) as error:
+            self._break_off(error, sample, headers)
+        finally:
+            if not shared:
+                self._count_tokens(sample, headers)
+
+    async def _pass_on(self, reply: LegReply, sample: Sample) -> None:
+        sink, usage = self.sink, self.usage
+        data = reply.read_nowait()
+        if not data and not reply.complete:
+            sink.write(b"")  # the head leaves before the first byte of the body is waited for
+            data = await reply.read()
+        usage.first_byte = self.clock.monotonic() - self.request.started
+        while data:
+            usage.response_bytes += len(data)
+            sample.add(data)
+            if not sink.write(data):
+                await sink.drain()
+            if reply.complete:
+                break
+            data = reply.read_nowait() or await reply.read()
+        sink.finish()
+
+    def _break_off(self, error: FairleadError, sample: Sample, headers: Headers) -> None:
+        self.usage.outcome = "upstream_broken"
+        self.usage.error_kind = getattr(error, "kind", "closed")
+        if sample.stream and not content_coding(headers):
+            code = f"upstream_{error_kind(error)}"
+            self.sink.write(self.shape.stream_error(str(error), code, sample.end()))
+            self.sink.finish()
+        else:
+            # A plain answer has no place for an error: the client must see that it is cut short.
+            self.sink.abort()
+
+    def _count_tokens(self, sample: Sample, headers: Headers) -> None:
+        if content_coding(headers):
+            return
+        usage = self.shape.usage(sample.known(), stream=sample.stream)
+        self.usage.input_tokens = usage.input_tokens
+        self.usage.output_tokens = usage.output_tokens
+
+    def refuse(self, error: FairleadError) -> None:
+        """Answer with an error of our own, in the shape of the API that was called."""
+        status, code, extra = _as_answer(error)
+        status = self.shape.error_status(status)
+        param = error.param if isinstance(error, RequestError) else None
+        body = self.shape.error_body(status, str(error), param, code)
+        headers = [(b"content-type", b"application/json"), *extra]
+        headers.append((b"content-length", b"%d" % len(body)))
+        own = isinstance(error, RequestError)
+        self.usage.outcome = "rejected" if own else "upstream_error"
+        self.usage.error_kind = error_kind(error)
+        if isinstance(error, UpstreamError):
+            self.usage.upstream = error.upstream
+        self.start(status, headers, self._refusal_status())
+        self.sink.write(body)
+        self.sink.finish()
+        self.usage.response_bytes = len(body)
+
+    def _refusal_status(self) -> bytes:
+        if self.plan is not None and self.plan.key is not None:
+            return b"fairlead; fwd=miss"
+        return b"fairlead; fwd=bypass"
+
+    def cut_short(self) -> None:
+        """The task that answers was cancelled: the client went away, or the node shuts down."""
+        if self.sink.closed:
+            self.usage.outcome = "client_closed"
+            self.usage.status = self.usage.status or 499
+        elif not self.started:
+            self.refuse(ClosedError("the node is shutting down: try again"))
+        else:
+            self.usage.outcome = "upstream_broken"
+            self.sink.abort()
+
+
+def error_kind(error: FairleadError) -> str:
+    """A short word for metrics and codes."""
+    if isinstance(error, RequestError):
+        return error.code or "request"
+    return getattr(error, "kind", "closed" if isinstance(error, ClosedError) else "internal")
+
+
+def _as_answer(error: FairleadError) -> tuple[int, str | None, Headers]:
+    """Status, code and further header fields; never 401 for a fault that is not the caller's."""
+    if isinstance(error, RequestError):
+        extra = [(b"x-should-retry", b"false")] if error.status == 504 else []
+        return error.status, error.code, extra
+    if isinstance(error, UpstreamKeyError):
+        # The official clients retry a 502; with a dead key that cannot help.
+        return 502, "upstream_credentials", [(b"x-should-retry", b"false")]
+    if isinstance(error, UpstreamBusyError | CapacityError | ClosedError):
+        return 503, f"upstream_{error_kind(error)}", [(b"retry-after", b"1")]
+    if isinstance(error, UpstreamTimeoutError):
+        return 504, "upstream_timeout", []
+    return 502, f"upstream_{error_kind(error)}", []

@@ -1,0 +1,265 @@
+"""The path of one model request: identify, look up, choose, call, record."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from functools import partial
+from typing import Any
+from urllib.parse import unquote
+
+from fairlead.core.clock import SYSTEM_CLOCK, Clock
+from fairlead.core.encoding import CodingError, DecodedTooLargeError, decode
+from fairlead.core.lifecycle import Resource
+from fairlead.errors import (
+    ClientGoneError,
+    ClosedError,
+    FairleadError,
+    RequestError,
+    UpstreamBusyError,
+    UpstreamError,
+    UpstreamKeyError,
+    UpstreamUnreachableError,
+)
+from fairlead.gateway.base import Balancer, ModelRequest, Recorder, ResponseSink, Upstream
+from fairlead.gateway.caching import Plan
+from fairlead.gateway.catalogue import merged_models, needs_merging
+from fairlead.gateway.exchange import Exchange
+from fairlead.gateway.headers import caller_credential, forwarded
+from fairlead.gateway.keys import (
+    DETERMINISTIC_PATHS,
+    GENERATING_PATHS,
+    MODELS_PATH,
+    NO_FACTS,
+    Facts,
+    read_facts,
+)
+from fairlead.gateway.legs.base import LegReply, LegRequest
+from fairlead.gateway.responses import ModelResponseCache
+from fairlead.gateway.routing import ConfiguredOrder, Routes
+from fairlead.gateway.shapes import shape_of
+from fairlead.gateway.stream import Answer
+
+_JSON_PATHS = GENERATING_PATHS | DETERMINISTIC_PATHS
+
+
+class Gateway(Resource):
+    """Answers model requests from the cache or by calling an upstream.
+
+    `handle` does what needs no waiting at once; the caller runs the coroutine that it may return
+    in a task, and cancels that task when the client goes away.
+    """
+
+    def __init__(
+        self,
+        upstreams: Sequence[Upstream],
+        cache: ModelResponseCache,
+        record: Recorder,
+        *,
+        balancer: Balancer | None = None,
+        max_body_bytes: int = 32 * 1024 * 1024,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self.routes = Routes(upstreams)
+        self.cache = cache
+        self.active = 0
+        self._record = record
+        self._balancer = balancer or ConfiguredOrder()
+        self._max_body_bytes = max_body_bytes
+        self._clock = clock
+        self._passes_credentials = any(u.credentials == "caller" for u in upstreams)
+
+    async def _open(self) -> None:
+        for upstream in self.routes.upstreams:
+            await upstream.leg.open()
+
+    async def _close(self) -> None:
+        for upstream in self.routes.upstreams:
+            await upstream.leg.close()
+
+    def handle(
+        self, request: ModelRequest, sink: ResponseSink
+    ) -> Coroutine[Any, Any, None] | None:
+        """Answer at once where that is possible, else return what is left to do."""
+        shape = shape_of(request.path, request.headers)
+        exchange = Exchange(request, sink, shape, self._clock)
+        try:
+            plan = self._prepare(exchange)
+        except FairleadError as error:
+            exchange.refuse(error)
+            self._finish(exchange)
+            return None
+        hit = self.cache.peek(plan)
+        if hit is None:
+            return self._respond(exchange, plan)
+        exchange.serve_hit(hit, persistent=False)
+        self._finish(exchange)
+        return None
+
+    def refuse(self, request: ModelRequest, sink: ResponseSink, error: FairleadError) -> None:
+        """Answer a request that never became whole, in the shape of the API that was called."""
+        exchange = Exchange(
+            request, sink, shape_of(request.path, request.headers), self._clock
+        )
+        exchange.refuse(error)
+        self._finish(exchange)
+
+    def _prepare(self, exchange: Exchange) -> Plan:
+        """Read what decides, find the upstreams, ask the cache for its plan."""
+        request, usage = exchange.request, exchange.usage
+        _check_path(request.path)
+        body = self._plain_body(request)
+        facts = self._facts(request, body)
+        usage.model = facts.model
+        family = exchange.shape.family
+        if facts.model:
+            exchange.candidates = self.routes.serving(family, facts.model)
+        else:
+            exchange.candidates = self.routes.speaking(family)
+        credential = None
+        if self._passes_credentials and any(
+            u.credentials == "caller" for u in exchange.candidates
+        ):
+            credential = caller_credential(request.headers)
+        plan = self.cache.plan(
+            request, facts, exchange.shape, body=body, caller_credential=credential
+        )
+        exchange.plan = plan
+        if plan.key is None:
+            usage.cache, usage.cache_detail = "bypass", plan.reason
+            if plan.directives.only_if_cached:
+                raise _not_cached()
+        return plan
+
+    def _facts(self, request: ModelRequest, body: bytes) -> Facts:
+        if request.path in _JSON_PATHS:
+            facts = read_facts(body)
+            if not facts.model:
+                raise RequestError(400, "model is missing: say which model", param="model")
+            return facts
+        if request.path.startswith(MODELS_PATH + b"/"):
+            name = unquote(request.path[len(MODELS_PATH) + 1 :].decode("latin-1"))
+            return Facts(model=name.partition("/")[0])
+        if body[:1] == b"{":
+            try:
+                return read_facts(body)
+            except RequestError:
+                return NO_FACTS  # what this path takes is its upstream's to judge
+        return NO_FACTS
+
+    def _plain_body(self, request: ModelRequest) -> bytes:
+        """The decoded body, for reading only: what goes to the upstream stays as it came."""
+        coding = request.header(b"content-encoding")
+        if coding is None or not request.body:
+            return request.body
+        try:
+            return decode(
+                request.body, coding.decode("latin-1").strip().lower(), self._max_body_bytes
+            )
+        except DecodedTooLargeError as error:
+            raise RequestError(413, f"{error}: send less") from error
+        except CodingError as error:
+            raise RequestError(400, str(error), param="content-encoding") from error
+
+    async def _respond(self, exchange: Exchange, plan: Plan) -> None:
+        self.active += 1
+        try:
+            await self._answer(exchange, plan)
+        except ClientGoneError:
+            exchange.cut_short()
+        except asyncio.CancelledError:
+            exchange.cut_short()
+            raise
+        except FairleadError as error:
+            exchange.refuse(error)
+        finally:
+            self.active -= 1
+            self._finish(exchange)
+
+    async def _answer(self, exchange: Exchange, plan: Plan) -> None:
+        if plan.key is None:
+            answer = await self._call(exchange)
+            exchange.usage.upstream = answer.upstream
+            detail = b"fairlead; fwd=bypass; detail=" + plan.reason.encode()
+            try:
+                await exchange.relay(answer.reply, detail, shared=False)
+            finally:
+                answer.reply.close()
+            return
+        if hit := await self.cache.find(plan):
+            exchange.serve_hit(hit, persistent=True)
+        elif plan.directives.only_if_cached:
+            raise _not_cached()
+        else:
+            await self._follow(exchange, plan)
+
+    async def _follow(self, exchange: Exchange, plan: Plan) -> None:
+        follower, collapsed = self.cache.follow(plan, partial(self._call, exchange))
+        exchange.usage.cache = "collapsed" if collapsed else "miss"
+        try:
+            await follower.head()
+            exchange.usage.upstream = follower.flight.upstream
+            status = _forward_status(plan, follower.status, collapsed=collapsed)
+            await exchange.relay(follower, status, shared=collapsed)
+        finally:
+            follower.close()
+
+    async def _call(self, exchange: Exchange) -> Answer:
+        """Send to the first candidate that can be reached; nothing is sent twice."""
+        request, candidates = exchange.request, exchange.candidates
+        if request.path == MODELS_PATH and needs_merging(candidates):
+            return await merged_models(
+                candidates, partial(self._send, request), exchange.shape.family
+            )
+        failure: UpstreamError | None = None
+        for upstream in self._balancer.order(candidates, request):
+            try:
+                reply = await self._send(request, upstream)
+                return Answer(upstream.name, reply)
+            except (UpstreamUnreachableError, UpstreamBusyError) as error:
+                failure = failure or error
+        raise failure or ClosedError("no upstream is configured")
+
+    async def _send(self, request: ModelRequest, upstream: Upstream) -> LegReply:
+        key = self._balancer.key(upstream, request)
+        headers = forwarded(request.headers, upstream, key)
+        target = _target(request, upstream)
+        reply = await upstream.leg.send(LegRequest(request.method, target, headers, request.body))
+        if reply.status in {401, 403} and upstream.credentials == "upstream":
+            reply.close()
+            raise UpstreamKeyError(upstream.name)
+        return reply
+
+    def _finish(self, exchange: Exchange) -> None:
+        usage = exchange.usage
+        usage.seconds = self._clock.monotonic() - exchange.request.started
+        self._record(usage)
+
+
+def _not_cached() -> RequestError:
+    return RequestError(504, "not in the cache, and only-if-cached was asked", code="not_cached")
+
+
+def _forward_status(plan: Plan, status: int, *, collapsed: bool) -> bytes:
+    """`Cache-Status` (RFC 9211) of an answer from the upstream; `stored` is what is intended."""
+    if collapsed:
+        return b"fairlead; fwd=miss; collapsed"
+    directives = plan.directives
+    asked = directives.no_cache or directives.max_age is not None
+    forward = b"fairlead; fwd=request" if asked else b"fairlead; fwd=miss"
+    return forward + b"; stored" if status == 200 else forward
+
+
+def _target(request: ModelRequest, upstream: Upstream) -> bytes:
+    # An OpenAI base URL holds the /v1, the others' do not: as their own clients take them.
+    path = request.path[3:] if upstream.shape == "openai" else request.path
+    target = upstream.base_path.encode() + path
+    return target + b"?" + request.query if request.query else target
+
+
+def _check_path(path: bytes) -> None:
+    # A dot segment could leave the upstream's API for whatever lies beside it, with our key.
+    if b"/." in path or b"%2" in path or b"\\" in path or b"%5" in path:
+        decoded = unquote(path.decode("latin-1")).replace("\\", "/")
+        if any(segment in {".", ".."} for segment in decoded.split("/")):
+            raise RequestError(400, "the path may not hold '.' or '..' segments", param="path")

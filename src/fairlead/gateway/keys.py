@@ -1,0 +1,287 @@
+"""What makes two requests the same, and what may be cached. Pure functions and one bounded memo.
+
+Two requests are the same when scope, API shape, path, query, the headers that decide and the body
+in canonical form are equal. The canonical form sorts keys, drops white space and the fields that
+only label the caller; everything else counts, known or unknown.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from hashlib import sha256
+from typing import Any, Literal
+
+import msgspec
+import orjson
+
+from fairlead.core.identity import Principal
+from fairlead.core.lru import SizedLRU
+from fairlead.errors import RequestError
+from fairlead.gateway.base import CacheKey, ModelRequest
+
+Policy = Literal["deterministic", "all", "off"]
+Scope = Literal["user", "team", "global"]
+
+LABEL_FIELDS = ("user", "metadata", "safety_identifier", "prompt_cache_key")
+"""Top-level body fields that name the caller and cannot change the answer."""
+
+KEY_HEADERS = (b"anthropic-version", b"anthropic-beta", b"openai-beta")
+"""Headers that select API behaviour, and so count."""
+
+DETERMINISTIC_PATHS = frozenset({b"/v1/embeddings", b"/v1/messages/count_tokens"})
+GENERATING_PATHS = frozenset({b"/v1/chat/completions", b"/v1/responses", b"/v1/messages"})
+MODELS_PATH = b"/v1/models"
+MODELS_TTL = 60.0
+"""Seconds that `GET /v1/models` is reused."""
+
+MAX_KEYED_BODY = 8 * 1024 * 1024
+"""Larger bodies are not cached: their canonical form would hold the event loop for over 10 ms."""
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """The fields of a body that decide; the rest is skipped without being built.
+
+    Types are open: a wrong type is the upstream's to refuse, it only makes the request
+    uncacheable here. `model` alone must be text, because it decides the route.
+    """
+
+    model: Any = ""
+    stream: Any = False
+    temperature: Any = None
+    store: Any = None
+    background: Any = None
+    previous_response_id: Any = None
+    conversation: Any = None
+
+
+NO_FACTS = Facts()
+_decode_facts = msgspec.json.Decoder(Facts).decode
+
+
+def read_facts(body: bytes) -> Facts:
+    """The deciding fields of a JSON body; raises `RequestError` (400) naming what is wrong."""
+    try:
+        facts = _decode_facts(body)
+    except msgspec.ValidationError as error:
+        raise RequestError(400, f"the body must be a JSON object: {error}") from error
+    except msgspec.DecodeError as error:
+        raise RequestError(400, f"the body is not valid JSON: {error}") from error
+    except UnicodeDecodeError as error:
+        raise RequestError(400, "the body is not valid JSON: it is not UTF-8") from error
+    except RecursionError as error:
+        raise RequestError(400, "the body is nested too deeply: flatten it") from error
+    if not isinstance(facts.model, str):
+        raise RequestError(400, "model must be a string", param="model")
+    return facts
+
+
+class Directives(msgspec.Struct, frozen=True):
+    """What a request's `Cache-Control` asks (RFC 9111 section 5.2.1) and `x-fairlead-cache`."""
+
+    no_store: bool = False
+    no_cache: bool = False
+    only_if_cached: bool = False
+    max_age: float | None = None
+    switch: Literal["on", "off"] | None = None
+
+
+NO_DIRECTIVES = Directives()
+
+
+def read_directives(request: ModelRequest) -> Directives:
+    """The request's cache directives; unknown ones are ignored, as the RFC asks."""
+    control = switch = None
+    for name, value in request.headers:
+        if name == b"cache-control":
+            control = value if control is None else control + b"," + value
+        elif name == b"x-fairlead-cache":
+            switch = value.strip().lower()
+    if control is None and switch is None:
+        return NO_DIRECTIVES
+    if switch not in {None, b"on", b"off"}:
+        raise RequestError(400, "x-fairlead-cache must be 'on' or 'off'", param="x-fairlead-cache")
+    parts = {}
+    for part in (control or b"").lower().split(b","):
+        key, _, argument = part.partition(b"=")
+        parts[key.strip()] = argument.strip(b' "')
+    age = parts.get(b"max-age")
+    return Directives(
+        no_store=b"no-store" in parts,
+        no_cache=b"no-cache" in parts,
+        only_if_cached=b"only-if-cached" in parts,
+        max_age=float(age) if age is not None and age.isdigit() else None,
+        switch=None if switch is None else "on" if switch == b"on" else "off",
+    )
+
+
+def policy_for(model: str, default: Policy, overrides: Mapping[str, Policy]) -> Policy:
+    """The policy of the first pattern (`fnmatch`) that matches `model`, else the default."""
+    for pattern, policy in overrides.items():
+        if fnmatchcase(model, pattern):
+            return policy
+    return default
+
+
+def bypass_reason(
+    request: ModelRequest, facts: Facts, directives: Directives, policy: Policy
+) -> str | None:
+    """Why the answer may not be cached, as a token for `Cache-Status`'s detail, or None.
+
+    An operator's `off` is stronger than a caller's `on`. Server-side state is never cached.
+    """
+    if policy == "off":
+        return "policy"
+    if directives.switch == "off" or directives.no_store:
+        return "off" if directives.switch == "off" else "no-store"
+    if request.method == b"GET" and request.path == MODELS_PATH:
+        return None
+    generates = request.path in GENERATING_PATHS
+    if request.method != b"POST" or not (generates or request.path in DETERMINISTIC_PATHS):
+        return "not-cacheable"
+    if generates and (reason := _server_state(facts)):
+        return reason
+    if generates and policy != "all" and directives.switch != "on" and not _is_zero(facts):
+        return "temperature"
+    return "size" if len(request.body) > MAX_KEYED_BODY else None
+
+
+def _is_zero(facts: Facts) -> bool:
+    # type(): a bool is an int, and `"temperature": false` is no temperature.
+    return type(facts.temperature) in {int, float} and facts.temperature == 0
+
+
+def _server_state(facts: Facts) -> str | None:
+    """The field by which the upstream would keep or use state, if any."""
+    if facts.store is not None and facts.store is not False:
+        return "store"
+    if facts.previous_response_id is not None:
+        return "previous-response-id"
+    if facts.background is not None and facts.background is not False:
+        return "background"
+    if facts.conversation is not None:
+        return "conversation"
+    return None
+
+
+class BodyDigests:
+    """Digests of canonical bodies, remembered by the digest of the raw bytes.
+
+    A body seen before, byte for byte, costs one SHA-256 instead of a parse and a sorted dump.
+    Bounded by `max_entries`; holds digests only, no content.
+    """
+
+    def __init__(self, max_entries: int = 8192) -> None:
+        self._known: SizedLRU[bytes, bytes] = SizedLRU(max_entries, max_entries, lambda _: 1)
+
+    def digest(self, body: bytes) -> bytes | None:
+        """SHA-256 of the canonical form; None where that form is ambiguous."""
+        raw = sha256(body).digest()
+        known = self._known.get(raw)
+        if known is None:
+            canonical = canonical_form(body) if body else b""
+            # An empty value remembers an ambiguous body.
+            known = b"" if canonical is None else sha256(canonical).digest()
+            self._known.put(raw, known)
+        return known or None
+
+
+def canonical_form(body: bytes) -> bytes | None:
+    """The body with sorted keys, no white space and no label fields; None where ambiguous.
+
+    Ambiguous are duplicate keys, NaN and infinities, integers beyond 64 bits, lone surrogates and
+    what is not a JSON object: parsers disagree on them, so two upstreams could read two requests.
+    """
+    try:
+        parsed = orjson.loads(body)
+        # Only an unambiguous, compact body comes back byte for byte; that proves it cheaply.
+        if orjson.dumps(parsed) != body:
+            parsed = _strict_parse(body)
+        if not isinstance(parsed, dict):
+            return None
+        for field in LABEL_FIELDS:
+            parsed.pop(field, None)
+        return orjson.dumps(parsed, option=orjson.OPT_SORT_KEYS)
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def _strict_parse(body: bytes) -> Any:
+    return json.loads(
+        body.decode(),  # not json's own guess of the encoding: it would accept UTF-16 as well
+        object_pairs_hook=_unique,
+        parse_constant=_refuse,
+        parse_float=_finite,
+    )
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("duplicate key")
+    return result
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number beyond the range of a double")
+    return number
+
+
+def scope_tag(principal: Principal, scope: Scope, caller_credential: bytes | None) -> bytes:
+    """The partition of the cache a principal reads and writes.
+
+    `caller_credential` is given where the caller's own credential goes to the upstream and nobody
+    verified the caller here: its digest then partitions further, so that an answer is only shared
+    by those who hold the credential that it was bought with.
+    """
+    if scope == "global":
+        tag: tuple[str, ...] = ("global",)
+    elif scope == "team":
+        tag = ("team", principal.tenant)
+    else:
+        tag = ("user", principal.tenant, principal.user)
+    parts = [part.encode() for part in tag]
+    if caller_credential is not None and not principal.verified:
+        parts += [b"credential", sha256(caller_credential).digest()]
+    return _framed(parts)
+
+
+def make_key(
+    request: ModelRequest, shape: str, model: str, scope: bytes, body_digest: bytes
+) -> CacheKey:
+    """The key of a request whose canonical body has the digest `body_digest`."""
+    values = dict.fromkeys(KEY_HEADERS, b"")
+    codings = b""
+    for name, value in request.headers:
+        if name in values:
+            values[name] += value + b"\n"
+        elif name == b"accept-encoding":
+            codings = _normal_codings(value)
+    parts = [b"fairlead/1", scope, shape.encode(), request.method, request.path, request.query]
+    digest = sha256(_framed([*parts, *values.values(), codings, body_digest])).digest()
+    return CacheKey(digest, request.principal.tenant, model)
+
+
+def _normal_codings(value: bytes) -> bytes:
+    """The codings a client takes, sorted: an entry is stored in the coding it came in."""
+    if b";" not in value:
+        return b",".join(sorted(part.strip() for part in value.lower().split(b",")))
+    kept = []
+    for part in value.lower().split(b","):
+        coding, _, weight = part.partition(b";")
+        if weight.strip().replace(b" ", b"") not in {b"q=0", b"q=0.0", b"q=0.00", b"q=0.000"}:
+            kept.append(coding.strip())
+    return b",".join(sorted(kept))
+
+
+def _framed(parts: list[bytes]) -> bytes:
+    # Lengths keep ("ab", "c") and ("a", "bc") apart.
+    return b"".join([len(part).to_bytes(4, "big") + part for part in parts])

@@ -1,0 +1,89 @@
+"""Which upstreams serve a model, and in which order they are tried."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from hashlib import sha256
+
+from fairlead.core.lru import SizedLRU
+from fairlead.errors import RequestError
+from fairlead.gateway.base import ModelRequest, Upstream
+
+_REMEMBERED_MODELS = 1024
+
+
+class Routes:
+    """The configured upstreams, by API family and model pattern."""
+
+    def __init__(self, upstreams: Sequence[Upstream]) -> None:
+        self.upstreams = tuple(upstreams)
+        self._by_family = {
+            family: tuple(u for u in upstreams if u.shape in {family, "simulated"})
+            for family in ("openai", "anthropic")
+        }
+        # Callers choose model names, so what is remembered about them is bounded.
+        self._known: SizedLRU[tuple[str, str], tuple[Upstream, ...]] = SizedLRU(
+            _REMEMBERED_MODELS, _REMEMBERED_MODELS, lambda _: 1
+        )
+
+    def speaking(self, family: str) -> tuple[Upstream, ...]:
+        """Every upstream of the API family; raises `RequestError` (404) where there is none."""
+        found = self._by_family[family]
+        if not found:
+            raise RequestError(
+                404,
+                f"no upstream here speaks the {family} API: configure one in [[upstreams]]",
+                code="no_upstream",
+            )
+        return found
+
+    def serving(self, family: str, model: str) -> tuple[Upstream, ...]:
+        """The upstreams of the family whose patterns match `model`, as configured.
+
+        Raises `RequestError` (404) that lists the known models where there is none.
+        """
+        found = self._known.get((family, model))
+        if found is None:
+            found = tuple(
+                upstream
+                for upstream in self.speaking(family)
+                if any(fnmatchcase(model, pattern) for pattern in upstream.models)
+            )
+            if not found:
+                raise self._unknown(family, model)
+            self._known.put((family, model), found)
+        return found
+
+    def _unknown(self, family: str, model: str) -> RequestError:
+        patterns = dict.fromkeys(p for u in self.speaking(family) for p in u.models)
+        shown = model if len(model) <= 100 else model[:100] + "…"
+        return RequestError(
+            404,
+            f"The model {shown!r} is not served here. Known models: {', '.join(patterns)}",
+            param="model",
+            code="model_not_found",
+        )
+
+
+class ConfiguredOrder:
+    """A `Balancer` that tries upstreams as configured, and keeps each caller on one of the keys.
+
+    Providers keep their prompt caches per account, so a user's requests go out under one key.
+    """
+
+    def order(
+        self,
+        candidates: Sequence[Upstream],
+        request: ModelRequest,  # noqa: ARG002 - the contract's; this order is the same for all
+    ) -> Sequence[Upstream]:
+        """As configured: the first is used until it cannot be reached."""
+        return candidates
+
+    def key(self, upstream: Upstream, request: ModelRequest) -> str | None:
+        """The key whose rendezvous hash (Thaler and Ravishankar, 1998) with the user is highest."""
+        keys = upstream.keys
+        if len(keys) < 2:
+            return keys[0] if keys else None
+        who = f"{request.principal.tenant}\n{request.principal.user}\n".encode()
+        return max(keys, key=lambda key: sha256(who + key.encode()).digest())
