@@ -1,1 +1,30 @@
-"""Fairlead: a self-hosted backend that makes AI coding assistants fast, cheap and dependable."""
+"""Fairlead: a self-hosted backend that makes AI coding assistants fast, cheap and dependable.
+
+The parts that the server is built from are here under their public names, loaded when asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fairlead.gateway.caching import CacheOptions
+    from fairlead.gateway.responses import ModelResponseCache
+
+_HOMES = {
+    "CacheOptions": "fairlead.gateway.caching",
+    "ModelResponseCache": "fairlead.gateway.responses",
+}
+
+__all__ = ["CacheOptions", "ModelResponseCache"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fairlead' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -71,6 +71,4 @@ class SizedLRU(Generic[K, V]):
         return key in self._entries
 
     def __repr__(self) -> str:
-        return (
-            f"<SizedLRU {len(self)}/{self.max_entries} entries, {self.bytes}/{self.max_bytes} B>"
-        )
+        return f"<SizedLRU {len(self)}/{self.max_entries} entries, {self.bytes}/{self.max_bytes} B>"

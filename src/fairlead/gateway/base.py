@@ -11,8 +11,11 @@ from fairlead.core.identity import Principal
 from fairlead.gateway.legs.base import Headers, Leg
 
 
-class ModelRequest(msgspec.Struct, frozen=True):
-    """One request under `/v1/`, whole body received, free of any server's types."""
+class ModelRequest(msgspec.Struct):
+    """One request under `/v1/`, whole body received, free of any server's types.
+
+    To be treated as frozen; only its own index of the header fields is made at first use.
+    """
 
     method: bytes
     path: bytes
@@ -26,12 +29,20 @@ class ModelRequest(msgspec.Struct, frozen=True):
     started: float
     """Monotonic seconds when its head had come."""
 
+    index: dict[bytes, bytes] | None = None
+    """Field name -> its first value; made by `header`."""
+
     def header(self, name: bytes) -> bytes | None:
         """The first value of the field `name` (lower case), or None."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
+        if self.index is None:
+            self.index = dict(reversed(self.headers))
+        return self.index.get(name)
+
+    def values(self, name: bytes) -> list[bytes]:
+        """Every value of the field `name` (lower case), in order."""
+        if self.header(name) is None:
+            return []
+        return [value for key, value in self.headers if key == name]
 
 
 class ResponseSink(Protocol):
@@ -194,7 +205,7 @@ class ResponseStore(Protocol):
         """Remove what is selected, here and in every process that shares the store; how many."""
         ...
 
-    def listen(self, on_purge: Callable[[PurgeSelector], None]) -> None:
+    def listen(self, on_purge: Callable[[PurgeSelector], object]) -> None:
         """Call `on_purge` for purges by other processes, and with an empty selector when
         announcements may have been missed (a reconnect). Set once, before `open`."""
         ...

@@ -100,8 +100,8 @@ class Exchange:
         )
 
     def start(self, status: int, headers: Headers, cache_status: bytes) -> None:
-        """Begin the answer; `headers` loses nothing but what belongs to the hop."""
-        fields = answered(headers)
+        """Begin the answer; `headers` is added to."""
+        fields = headers
         if not any(name == b"x-request-id" for name, _ in fields):
             fields.append((b"x-request-id", self.request.request_id.encode()))
         fields.append((b"cache-status", cache_status))
@@ -131,7 +131,7 @@ class Exchange:
 
     async def relay(self, reply: LegReply, cache_status: bytes, *, shared: bool) -> None:
         """Pass an upstream's answer on as it comes; breaks are told in the API's own way."""
-        headers = reply.headers
+        headers = answered(reply.headers)
         if shared:
             headers = [field for field in headers if field[0] not in _NOT_FOR_FOLLOWERS]
         stream = is_event_stream(headers)

@@ -77,9 +77,7 @@ class Gateway(Resource):
         for upstream in self.routes.upstreams:
             await upstream.leg.close()
 
-    def handle(
-        self, request: ModelRequest, sink: ResponseSink
-    ) -> Coroutine[Any, Any, None] | None:
+    def handle(self, request: ModelRequest, sink: ResponseSink) -> Coroutine[Any, Any, None] | None:
         """Answer at once where that is possible, else return what is left to do."""
         shape = shape_of(request.path, request.headers)
         exchange = Exchange(request, sink, shape, self._clock)
@@ -98,9 +96,7 @@ class Gateway(Resource):
 
     def refuse(self, request: ModelRequest, sink: ResponseSink, error: FairleadError) -> None:
         """Answer a request that never became whole, in the shape of the API that was called."""
-        exchange = Exchange(
-            request, sink, shape_of(request.path, request.headers), self._clock
-        )
+        exchange = Exchange(request, sink, shape_of(request.path, request.headers), self._clock)
         exchange.refuse(error)
         self._finish(exchange)
 
@@ -117,9 +113,7 @@ class Gateway(Resource):
         else:
             exchange.candidates = self.routes.speaking(family)
         credential = None
-        if self._passes_credentials and any(
-            u.credentials == "caller" for u in exchange.candidates
-        ):
+        if self._passes_credentials and any(u.credentials == "caller" for u in exchange.candidates):
             credential = caller_credential(request.headers)
         plan = self.cache.plan(
             request, facts, exchange.shape, body=body, caller_credential=credential

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Literal
 
@@ -93,18 +94,15 @@ NO_DIRECTIVES = Directives()
 
 def read_directives(request: ModelRequest) -> Directives:
     """The request's cache directives; unknown ones are ignored, as the RFC asks."""
-    control = switch = None
-    for name, value in request.headers:
-        if name == b"cache-control":
-            control = value if control is None else control + b"," + value
-        elif name == b"x-fairlead-cache":
-            switch = value.strip().lower()
-    if control is None and switch is None:
+    control = b",".join(request.values(b"cache-control"))
+    switch = request.header(b"x-fairlead-cache")
+    if not control and switch is None:
         return NO_DIRECTIVES
+    switch = None if switch is None else switch.strip().lower()
     if switch not in {None, b"on", b"off"}:
         raise RequestError(400, "x-fairlead-cache must be 'on' or 'off'", param="x-fairlead-cache")
     parts = {}
-    for part in (control or b"").lower().split(b","):
+    for part in control.lower().split(b","):
         key, _, argument = part.partition(b"=")
         parts[key.strip()] = argument.strip(b' "')
     age = parts.get(b"max-age")
@@ -258,18 +256,14 @@ def make_key(
     request: ModelRequest, shape: str, model: str, scope: bytes, body_digest: bytes
 ) -> CacheKey:
     """The key of a request whose canonical body has the digest `body_digest`."""
-    values = dict.fromkeys(KEY_HEADERS, b"")
-    codings = b""
-    for name, value in request.headers:
-        if name in values:
-            values[name] += value + b"\n"
-        elif name == b"accept-encoding":
-            codings = _normal_codings(value)
     parts = [b"fairlead/1", scope, shape.encode(), request.method, request.path, request.query]
-    digest = sha256(_framed([*parts, *values.values(), codings, body_digest])).digest()
-    return CacheKey(digest, request.principal.tenant, model)
+    parts += [b"\n".join(request.values(name)) for name in KEY_HEADERS]
+    parts.append(_normal_codings(b",".join(request.values(b"accept-encoding"))))
+    parts.append(body_digest)
+    return CacheKey(sha256(_framed(parts)).digest(), request.principal.tenant, model)
 
 
+@lru_cache(maxsize=256)
 def _normal_codings(value: bytes) -> bytes:
     """The codings a client takes, sorted: an entry is stored in the coding it came in."""
     if b";" not in value:

@@ -6,6 +6,7 @@ await; a program of its own calls `get_or_call`.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -45,6 +46,9 @@ from fairlead.gateway.stream import Answer, Call, Flight, FlightBudget, Follower
 
 MAX_PENDING_WRITES = 256
 """Writes to the persistent store under way at once; one more is dropped and counted."""
+
+CLOSE_DEADLINE = 5.0
+"""Seconds that `close` waits for them."""
 
 
 class ModelResponseCache(Resource):
@@ -88,7 +92,7 @@ class ModelResponseCache(Resource):
         self._flights: dict[bytes, Flight] = {}
         self._calls: dict[Flight, Plan] = {}
         self._tasks = TaskOwner(on_error)
-        self._pending_writes = 0
+        self._writes: set[asyncio.Task[None]] = set()
         self._counts: Counter[str] = Counter()
         self._bypassed: Counter[str] = Counter()
         self._not_stored: Counter[str] = Counter()
@@ -100,6 +104,8 @@ class ModelResponseCache(Resource):
             await self._store.open()
 
     async def _close(self) -> None:
+        if self._writes:
+            await asyncio.wait(self._writes, timeout=CLOSE_DEADLINE)
         await self._tasks.close()
         if self._store is not None:
             await self._store.close()
@@ -302,12 +308,14 @@ class ModelResponseCache(Resource):
             return
         if self.options.persist == "off":
             return
-        if self._pending_writes >= MAX_PENDING_WRITES:
+        if len(self._writes) >= MAX_PENDING_WRITES:
             self._counts["store_failures"] += 1
             return
         entry.persisted = True
-        self._pending_writes += 1
-        self._tasks.spawn(self._write(self._store, plan.key, entry), "response cache write")
+        write = self._write(self._store, plan.key, entry)
+        task = self._tasks.spawn(write, "response cache write")
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
 
     async def _write(self, store: ResponseStore, key: CacheKey, entry: MemoryEntry) -> None:
         try:
@@ -317,8 +325,6 @@ class ModelResponseCache(Resource):
             # A later hit tries again.
             entry.persisted = False
             self._counts["store_failures"] += 1
-        finally:
-            self._pending_writes -= 1
 
 
 def _why_not_whole(flight: Flight) -> str:

@@ -117,22 +117,28 @@ class NodeProtocol(HttpToolsProtocol):
     # ---- the parser's callbacks
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """A request begins; whether it needs an ASGI scope is known when its head has come."""
         self._in_head = True
-        super().on_message_begin()
+        self.url = b""
+        self.headers = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One field of the head (or of a trailer, which nobody reads)."""
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """The head has come: requests under `/v1/` go their own way."""
         self._in_head, self._in_body = False, True
-        self._head_bytes = self._body_bytes = 0
+        self._body_bytes = 0
         self._clear_deadline()
-        size = sum(len(name) + len(value) + 4 for name, value in self.headers) + len(self.url)
-        if size > self.edge.limits.max_header_bytes:
+        # What came with the head may belong to a body: only a large piece is worth measuring.
+        if self._head_bytes > self.edge.limits.max_header_bytes and self._head_is_too_large():
             self._refuse_head()
             return
+        self._head_bytes = 0
         url = httptools.parse_url(self.url)
         if url.path is None or not url.path.startswith(b"/v1/"):
-            super().on_headers_complete()
+            self._hand_to_asgi()
             return
         method = self.parser.get_method()
         exchange = ModelExchange(self, method, url.path, url.query or b"", self.headers)
@@ -141,9 +147,20 @@ class NodeProtocol(HttpToolsProtocol):
         exchange.keep_alive = self.parser.should_keep_alive() and not self.parser.should_upgrade()
         exchange.keep_alive = exchange.keep_alive and not exchange.http_1_0
         self.cycle = exchange
-        self._check_length(exchange)
-        if self.expect_100_continue and not self._discarding:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._check_promises(exchange)
+
+    def _hand_to_asgi(self) -> None:
+        # The base makes the scope at the message's beginning, and empties what came since.
+        url, headers = self.url, self.headers
+        super().on_message_begin()
+        self.url = url
+        for name, value in headers:
+            super().on_header(name, value)
+        super().on_headers_complete()
+
+    def _head_is_too_large(self) -> bool:
+        size = sum(len(name) + len(value) + 4 for name, value in self.headers) + len(self.url)
+        return size > self.edge.limits.max_header_bytes
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body, under its limits."""
@@ -226,10 +243,13 @@ class NodeProtocol(HttpToolsProtocol):
 
     # ---- refusing
 
-    def _check_length(self, exchange: ModelExchange) -> None:
-        for name, value in exchange.headers:
-            if name == b"content-length" and int(value) > self.edge.limits.max_body_bytes:
-                self._refuse(exchange, _too_large(self.edge.limits))
+    def _check_promises(self, exchange: ModelExchange) -> None:
+        """Refuse a body that is declared too large before it comes; else ask for it."""
+        fields = dict(exchange.headers)
+        if int(fields.get(b"content-length", 0)) > self.edge.limits.max_body_bytes:
+            self._refuse(exchange, _too_large(self.edge.limits))
+        elif fields.get(b"expect", b"").lower() == b"100-continue":
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _refuse(self, exchange: ModelExchange, error: FairleadError) -> None:
         """Answer with an error; what the client still sends is discarded for a while."""

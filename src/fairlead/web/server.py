@@ -46,7 +46,7 @@ def bind(options: ServerOptions) -> socket.socket:
     except OSError as error:
         sock.close()
         raise _not_bound(options, error) from error
-    sock.setblocking(False)  # noqa: FBT003 - the standard library's signature
+    sock.setblocking(False)
     return sock
 
 

@@ -37,7 +37,7 @@ class LegOptions(msgspec.Struct, frozen=True, kw_only=True):
     ca_bundle: Path | None = None
     max_header_bytes: int = 65_536
     read_size: int = 65_536
-    """At most this many bytes are handed on per read, so that one fast stream cannot starve others."""
+    """At most so many bytes are handed on per read: one fast stream cannot starve others."""
 
 
 class LegRequest(msgspec.Struct, frozen=True):
@@ -71,9 +71,15 @@ class LegReply(Protocol):
     closes the connection at once.
     """
 
-    status: int
-    headers: Headers
-    """As the upstream sent them, hop-by-hop fields included."""
+    @property
+    def status(self) -> int:
+        """Of the final answer, 200 to 599."""
+        ...
+
+    @property
+    def headers(self) -> Headers:
+        """As the upstream sent them, hop-by-hop fields included."""
+        ...
 
     @property
     def complete(self) -> bool:
@@ -81,7 +87,7 @@ class LegReply(Protocol):
         ...
 
     def read_nowait(self) -> bytes:
-        """What has come and was not handed out yet, at most `read_size`; empty where nothing has."""
+        """What has come and was not handed out yet, at most `read_size`; empty for nothing."""
         ...
 
     async def read(self) -> bytes:

@@ -1,0 +1,160 @@
+"""What the monitor reads of the others (contracts), and the snapshot in which it hands on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+
+from fairlead.core.histogram import Histogram
+from fairlead.core.identity import Principal
+
+Labels = tuple[str, ...]
+"""Label values in the order in which the family names its labels."""
+
+
+class Usage(Protocol):
+    """One ended request, as far as metrics and the access log read it.
+
+    Times in seconds, sizes in bytes; the gateway's usage record meets it.
+    """
+
+    request_id: str
+    principal: Principal
+    method: str
+    path: str
+    shape: str
+    model: str
+    upstream: str
+    status: int
+    outcome: str
+    cache: str
+    cache_detail: str
+    error_kind: str
+    seconds: float
+    first_byte: float | None
+    request_bytes: int
+    response_bytes: int
+    input_tokens: int | None
+    output_tokens: int | None
+
+
+class ConnectionCounts(Protocol):
+    """A snapshot of the connections to one upstream."""
+
+    @property
+    def connections(self) -> int:
+        """Open connections, idle ones included."""
+        ...
+
+    @property
+    def idle(self) -> int:
+        """Open connections without a request."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a connection."""
+        ...
+
+    @property
+    def connects(self) -> int:
+        """Connections made since the start."""
+        ...
+
+
+class CacheCounts(Protocol):
+    """A snapshot of the response cache of this process, its memory tier included."""
+
+    @property
+    def entries(self) -> int:
+        """Answers in memory."""
+        ...
+
+    @property
+    def bytes(self) -> int:
+        """Bytes in memory."""
+        ...
+
+    @property
+    def evictions(self) -> int:
+        """Answers evicted from memory for lack of room."""
+        ...
+
+    @property
+    def in_flight(self) -> int:
+        """Upstream calls that identical requests may join."""
+        ...
+
+    @property
+    def stored(self) -> int:
+        """Answers stored."""
+        ...
+
+    @property
+    def not_stored(self) -> Mapping[str, int]:
+        """Answers to cacheable requests that were not stored, by a word that says why."""
+        ...
+
+    @property
+    def tokens_saved(self) -> int:
+        """Tokens of answers that cost no upstream call."""
+        ...
+
+    @property
+    def store_failures(self) -> int:
+        """Reads and writes of the persistent tier that failed or were given up."""
+        ...
+
+
+class StoreCounts(Protocol):
+    """A snapshot of the persistent cache tier; -1 where it does not know a size cheaply."""
+
+    @property
+    def available(self) -> bool:
+        """Whether it can be read and written."""
+        ...
+
+    @property
+    def entries(self) -> int:
+        """Entries held, by all processes that share it."""
+        ...
+
+    @property
+    def bytes(self) -> int:
+        """Bytes held, by all processes that share it."""
+        ...
+
+    @property
+    def evictions(self) -> int:
+        """Entries this process has evicted for lack of room."""
+        ...
+
+
+class Snapshot(msgspec.Struct, kw_only=True):
+    """The values of one process, or of several merged: family name -> label values -> value."""
+
+    numbers: dict[str, dict[Labels, float]] = {}
+    histograms: dict[str, dict[Labels, Histogram]] = {}
+    written: float = 0.0
+    """Seconds since 1970 when it was taken."""
+    live: bool = True
+    """Whether its process meant to go on; a last snapshot before the end says False."""
+
+    def set(self, family: str, value: float, *labels: str) -> None:
+        """Give the series of `family` with these label values its value."""
+        self.numbers.setdefault(family, {})[labels] = value
+
+    def add(self, family: str, value: float, *labels: str) -> None:
+        """Add to the series of `family` with these label values."""
+        series = self.numbers.setdefault(family, {})
+        series[labels] = series.get(labels, 0) + value
+
+    def add_histogram(self, family: str, histogram: Histogram, *labels: str) -> None:
+        """Merge a copy of `histogram` into the series of `family` with these label values."""
+        series = self.histograms.setdefault(family, {})
+        if labels in series:
+            series[labels].merge(histogram)
+        else:
+            series[labels] = histogram.copy()

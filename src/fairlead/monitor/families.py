@@ -1,0 +1,238 @@
+"""Every metric family that `/metrics` shows: its name, type, labels and meaning.
+
+One table, so that the text exposition, the merging over workers and the guide cannot disagree.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class Family(msgspec.Struct, frozen=True):
+    """One metric family."""
+
+    name: str
+    """As sampled: counters end in `_total`."""
+    kind: Literal["counter", "gauge", "histogram"]
+    labels: tuple[str, ...]
+    help: str
+    merge: Literal["sum", "max", "min"] = "sum"
+    """How several workers' values become one; counters and histograms are always summed."""
+
+
+_ALL = (
+    Family(
+        "fairlead_requests_total",
+        "counter",
+        ("shape", "route", "status", "cache"),
+        "Model requests ended; status 499 where the client left before there was an answer.",
+    ),
+    Family(
+        "fairlead_request_outcomes_total",
+        "counter",
+        ("outcome",),
+        "Model requests by how they ended.",
+    ),
+    Family(
+        "fairlead_request_duration_seconds",
+        "histogram",
+        ("route", "cache"),
+        "From a request's head to the last byte of its answer.",
+    ),
+    Family(
+        "fairlead_time_to_first_byte_seconds",
+        "histogram",
+        ("route", "cache"),
+        "From a request's head to the first byte of its answer.",
+    ),
+    Family(
+        "fairlead_cache_requests_total",
+        "counter",
+        ("outcome",),
+        "Model requests by what the response cache made of them.",
+    ),
+    Family(
+        "fairlead_cache_bypass_total",
+        "counter",
+        ("reason",),
+        "Model requests that went past the response cache, by reason.",
+    ),
+    Family(
+        "fairlead_upstream_errors_total",
+        "counter",
+        ("upstream", "kind"),
+        "Upstream calls that failed, by kind of failure.",
+    ),
+    Family(
+        "fairlead_client_disconnects_total",
+        "counter",
+        (),
+        "Clients that left before their answer was complete.",
+    ),
+    Family(
+        "fairlead_tokens_total",
+        "counter",
+        ("model", "direction"),
+        "Tokens of answered requests by the answers' usage figures, cached answers included.",
+    ),
+    Family(
+        "fairlead_bytes_total",
+        "counter",
+        ("direction",),
+        "Bytes of request bodies in and of answer bodies out.",
+    ),
+    Family(
+        "fairlead_cache_entries",
+        "gauge",
+        (),
+        "Answers in the memory tier of the response cache.",
+    ),
+    Family(
+        "fairlead_cache_bytes",
+        "gauge",
+        (),
+        "Bytes in the memory tier of the response cache.",
+    ),
+    Family(
+        "fairlead_cache_calls_in_flight",
+        "gauge",
+        (),
+        "Upstream calls that identical requests may join.",
+    ),
+    Family(
+        "fairlead_cache_stored_total",
+        "counter",
+        (),
+        "Answers put into the response cache.",
+    ),
+    Family(
+        "fairlead_cache_not_stored_total",
+        "counter",
+        ("reason",),
+        "Answers to cacheable requests that were not stored, by reason.",
+    ),
+    Family(
+        "fairlead_cache_tokens_saved_total",
+        "counter",
+        (),
+        "Tokens of answers that came from the cache or from a joined call.",
+    ),
+    Family(
+        "fairlead_cache_evictions_total",
+        "counter",
+        ("tier",),
+        "Answers evicted from the memory or the persistent tier for lack of room.",
+    ),
+    Family(
+        "fairlead_cache_store_entries",
+        "gauge",
+        (),
+        "Answers in the persistent tier, which the workers share.",
+        "max",
+    ),
+    Family(
+        "fairlead_cache_store_bytes",
+        "gauge",
+        (),
+        "Bytes in the persistent tier, which the workers share.",
+        "max",
+    ),
+    Family(
+        "fairlead_cache_store_up",
+        "gauge",
+        (),
+        "1 while every worker can use the persistent tier, else 0.",
+        "min",
+    ),
+    Family(
+        "fairlead_cache_store_failures_total",
+        "counter",
+        (),
+        "Reads and writes of the persistent tier that failed or were given up.",
+    ),
+    Family(
+        "fairlead_inflight_requests",
+        "gauge",
+        (),
+        "Model requests being answered now, open streams included.",
+    ),
+    Family(
+        "fairlead_upstream_connections",
+        "gauge",
+        ("upstream", "state"),
+        "Open connections to an upstream, by whether a request uses them.",
+    ),
+    Family(
+        "fairlead_upstream_waiting_requests",
+        "gauge",
+        ("upstream",),
+        "Requests that wait for a connection to an upstream.",
+    ),
+    Family(
+        "fairlead_upstream_connects_total",
+        "counter",
+        ("upstream",),
+        "Connections made to an upstream.",
+    ),
+    Family(
+        "fairlead_log_lines_dropped_total",
+        "counter",
+        (),
+        "Log lines dropped because their reader is too slow or gone.",
+    ),
+    Family(
+        "fairlead_metrics_snapshot_failures_total",
+        "counter",
+        (),
+        "Snapshots of a worker's metrics that could not be written or read.",
+    ),
+    Family(
+        "fairlead_build_info",
+        "gauge",
+        ("version", "python"),
+        "Always 1; the labels say what runs.",
+        "max",
+    ),
+    Family(
+        "process_cpu_seconds_total",
+        "counter",
+        (),
+        "User and system CPU time.",
+    ),
+    Family(
+        "process_resident_memory_bytes",
+        "gauge",
+        (),
+        "Resident memory.",
+    ),
+    Family(
+        "process_virtual_memory_bytes",
+        "gauge",
+        (),
+        "Virtual memory.",
+    ),
+    Family(
+        "process_open_fds",
+        "gauge",
+        (),
+        "Open file descriptors.",
+    ),
+    Family(
+        "process_max_fds",
+        "gauge",
+        (),
+        "The smallest limit on open file descriptors of one process.",
+        "min",
+    ),
+    Family(
+        "process_start_time_seconds",
+        "gauge",
+        (),
+        "When the oldest live process started, in seconds since 1970.",
+        "min",
+    ),
+)
+
+FAMILIES: dict[str, Family] = {family.name: family for family in _ALL}

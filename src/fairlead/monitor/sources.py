@@ -1,0 +1,78 @@
+"""What is not counted per request but read when somebody asks: gauges and others' counts."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from fairlead.monitor.base import CacheCounts, ConnectionCounts, Snapshot, StoreCounts
+from fairlead.monitor.metrics import GatewayMetrics
+
+
+class Sources(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the values come from; all are called on the event loop and must return at once."""
+
+    version: str
+    inflight: Callable[[], int]
+    """Model requests being answered now."""
+    legs: Callable[[], Mapping[str, ConnectionCounts]]
+    """Connection counts by configured upstream name."""
+    cache: Callable[[], CacheCounts]
+    store: Callable[[], StoreCounts | None]
+    """The persistent tier's counts, or None where there is no such tier."""
+    lines_dropped: Callable[[], int]
+    """Log lines dropped so far."""
+
+
+class NodeMetrics:
+    """Everything this process knows of itself: what workers share and scrapes show."""
+
+    def __init__(self, gateway: GatewayMetrics, sources: Sources) -> None:
+        self._gateway = gateway
+        self._sources = sources
+
+    def collect(self) -> Snapshot:
+        """A snapshot of this process; to be called on the event loop."""
+        sources = self._sources
+        snapshot = self._gateway.snapshot()
+        snapshot.set("fairlead_build_info", 1, sources.version, platform.python_version())
+        snapshot.set("fairlead_inflight_requests", sources.inflight())
+        snapshot.set("fairlead_log_lines_dropped_total", sources.lines_dropped())
+        _read_cache(snapshot, sources.cache())
+        _read_store(snapshot, sources.store())
+        for upstream, counts in sources.legs().items():
+            _read_leg(snapshot, upstream, counts)
+        return snapshot
+
+
+def _read_cache(snapshot: Snapshot, cache: CacheCounts) -> None:
+    snapshot.set("fairlead_cache_entries", cache.entries)
+    snapshot.set("fairlead_cache_bytes", cache.bytes)
+    snapshot.set("fairlead_cache_evictions_total", cache.evictions, "memory")
+    snapshot.set("fairlead_cache_calls_in_flight", cache.in_flight)
+    snapshot.set("fairlead_cache_stored_total", cache.stored)
+    snapshot.set("fairlead_cache_tokens_saved_total", cache.tokens_saved)
+    snapshot.set("fairlead_cache_store_failures_total", cache.store_failures)
+    for reason, count in cache.not_stored.items():
+        snapshot.set("fairlead_cache_not_stored_total", count, reason)
+
+
+def _read_store(snapshot: Snapshot, store: StoreCounts | None) -> None:
+    if store is None:
+        return
+    if store.entries >= 0:
+        snapshot.set("fairlead_cache_store_entries", store.entries)
+    if store.bytes >= 0:
+        snapshot.set("fairlead_cache_store_bytes", store.bytes)
+    snapshot.set("fairlead_cache_store_up", store.available)
+    snapshot.set("fairlead_cache_evictions_total", store.evictions, "persistent")
+
+
+def _read_leg(snapshot: Snapshot, upstream: str, leg: ConnectionCounts) -> None:
+    busy = leg.connections - leg.idle
+    snapshot.set("fairlead_upstream_connections", busy, upstream, "active")
+    snapshot.set("fairlead_upstream_connections", leg.idle, upstream, "idle")
+    snapshot.set("fairlead_upstream_waiting_requests", leg.waiting, upstream)
+    snapshot.set("fairlead_upstream_connects_total", leg.connects, upstream)

@@ -1,0 +1,170 @@
+"""From the sources to `Settings`: validate, apply the rules, read the secrets."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr, TypeAdapter, ValidationError
+
+from fairlead.settings.problems import InvalidConfigurationError, Report, origin_of, translate
+from fairlead.settings.redaction import SecretUrl, looks_secret, shown
+from fairlead.settings.resolved import Settings, UpstreamSettings
+from fairlead.settings.rules import check_rules, is_loopback
+from fairlead.settings.sections import CacheSettings, Document, NetworkSettings, UpstreamSection
+from fairlead.settings.sources import Gathered, gather
+from fairlead.settings.values import CacheUrl
+
+_MAX_SECRET_BYTES = 65_536
+_SHORT = 20
+"""No provider's key is this short, so a name of so few characters may be shown."""
+
+
+def load_settings(
+    config: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    overrides: Mapping[str, object] | None = None,
+) -> Settings:
+    """The settings of `fairlead.toml`, overridden by `environ`, overridden by `overrides`.
+
+    `config` names the file; without it the working directory and then the user configuration
+    directory are searched. `overrides` maps full keys (`server.port`) to values; None means not
+    given. Raises `InvalidConfigurationError` with all problems of a stage: first what each value
+    is by itself, then what they are together, with the files and variables they name.
+    """
+    report = Report()
+    gathered = gather(config, environ or {}, overrides or {}, report)
+    document = _validate(gathered, report)
+    report.errors += check_rules(document, gathered)
+    loading = _Loading(gathered, environ or {}, report)
+    settings = Settings(
+        server=document.server,
+        storage=document.storage,
+        cache=loading.cache(document.cache),
+        network=document.network,
+        upstreams=loading.upstreams(document),
+        simulated=document.simulated,
+        file=gathered.file,
+        origins=gathered.origins,
+    )
+    loading.check_files(settings)
+    report.check()
+    return settings
+
+
+def _validate(gathered: Gathered, report: Report) -> Document:
+    try:
+        document = Document.model_validate(gathered.raw, strict=True, context=gathered.places)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        report.errors += [translate(item, gathered.origins) for item in found]
+        raise InvalidConfigurationError(report.errors) from None
+    report.check()
+    return document
+
+
+class _Loading:
+    """Reads what settings only name: variables and files."""
+
+    def __init__(self, gathered: Gathered, environ: Mapping[str, str], report: Report) -> None:
+        self._origins = gathered.origins
+        self._environ = environ
+        self._report = report
+
+    def upstreams(self, document: Document) -> tuple[UpstreamSettings, ...]:
+        """Each with its keys, and with the network's defaults where it has none of its own."""
+        return tuple(
+            self._upstream(upstream, f"upstreams[{index}]", document.network)
+            for index, upstream in enumerate(document.upstreams)
+        )
+
+    def _upstream(
+        self, upstream: UpstreamSection, where: str, network: NetworkSettings
+    ) -> UpstreamSettings:
+        keys = [self._variable(name, f"{where}.key_env") for name in upstream.key_env]
+        keys += [self._secret(path, f"{where}.key_file") for path in upstream.key_file]
+        fields: dict[str, Any] = {
+            name: getattr(upstream, name) for name in type(upstream).model_fields
+        }
+        if upstream.proxy is None and not _is_local(upstream):
+            fields["proxy"] = network.proxy
+        fields["ca_bundle"] = upstream.ca_bundle or network.ca_bundle
+        fields["keys"] = tuple(SecretStr(key) for key in keys if key)
+        return UpstreamSettings.model_construct(**fields)
+
+    def cache(self, cache: CacheSettings) -> CacheSettings:
+        """With the URL that `url_file` holds."""
+        if cache.url_file is None:
+            return cache
+        text = self._secret(cache.url_file, "cache.url_file")
+        try:
+            url: SecretUrl = TypeAdapter(CacheUrl).validate_python(text)
+        except ValidationError as error:
+            reason = str(error.errors()[0]["ctx"]["error"])
+            self._wrong("cache.url_file", shown(cache.url_file), f"the URL in it {reason}")
+            return cache
+        return cache.model_copy(update={"url": url})
+
+    def check_files(self, settings: Settings) -> None:
+        """The certificates and the script that are named must be there."""
+        named = {"network.ca_bundle": settings.network.ca_bundle}
+        for index, upstream in enumerate(settings.upstreams):
+            if upstream.ca_bundle != settings.network.ca_bundle:
+                named[f"upstreams[{index}].ca_bundle"] = upstream.ca_bundle
+        for key, bundle in named.items():
+            if bundle is not None:
+                self._certificates(bundle, key)
+        script = settings.simulated.script
+        if script is not None and not script.is_file():
+            self._wrong("simulated.script", shown(script), "there is no such file")
+
+    def _certificates(self, bundle: Path, key: str) -> None:
+        try:
+            ssl.create_default_context(cafile=bundle)
+        except ssl.SSLError:
+            self._wrong(key, shown(bundle), "must hold certificates in PEM form")
+        except OSError as error:
+            self._wrong(key, shown(bundle), f"cannot be read: {error.strerror}")
+
+    def _variable(self, name: str, key: str) -> str:
+        value = self._environ.get(name, "").strip()
+        if value:
+            return self._header_safe(value, key)
+        if looks_secret(name) or not (name.isupper() or len(name) <= _SHORT):
+            # Possibly the key itself in the wrong place.
+            fix = "must hold names of environment variables that are set, not the keys themselves"
+            self._wrong(key, "", fix)
+        else:
+            self._wrong(key, shown(name), f"the environment variable {name} is not set, or empty")
+        return ""
+
+    def _secret(self, path: Path, key: str) -> str:
+        try:
+            with path.open("rb") as file:
+                value = file.read(_MAX_SECRET_BYTES).decode().strip()
+        except OSError as error:
+            self._wrong(key, shown(path), f"cannot be read: {error.strerror}")
+            return ""
+        except UnicodeDecodeError:
+            self._wrong(key, shown(path), "must be a text file that holds nothing but the secret")
+            return ""
+        if not value:
+            self._wrong(key, shown(path), "must not be empty")
+        return self._header_safe(value, key)
+
+    def _header_safe(self, value: str, key: str) -> str:
+        if value.isascii() and value.isprintable() and " " not in value:
+            return value
+        self._wrong(key, "", "a key holds white space or characters that no header can carry")
+        return ""
+
+    def _wrong(self, key: str, value: str, fix: str) -> None:
+        self._report.add(key, value, fix, origin_of(key, self._origins))
+
+
+def _is_local(upstream: UpstreamSection) -> bool:
+    """Whether it runs on this machine, which no proxy stands before."""
+    return upstream.base_url is None or is_loopback(urlsplit(upstream.base_url).hostname or "")

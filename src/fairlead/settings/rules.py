@@ -1,0 +1,142 @@
+"""Rules between settings, which no single value can break.
+
+Each rule is a generator of what is wrong, told with the other problems.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from fairlead.settings.problems import SettingError, origin_of
+from fairlead.settings.redaction import SecretUrl, carries_password, shown
+from fairlead.settings.sections import Document, UpstreamSection
+from fairlead.settings.sources import Gathered
+
+Problems = Iterator[SettingError]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`: 127.0.0.0/8, ::1, or `localhost`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.rstrip(".").lower() == "localhost"
+
+
+def check_rules(document: Document, gathered: Gathered) -> Problems:
+    """Everything that is wrong between the settings of a document whose single values are right."""
+    for error in _all_rules(document, gathered):
+        error.origin = error.origin or origin_of(error.key, gathered.origins)
+        yield error
+
+
+def _all_rules(document: Document, gathered: Gathered) -> Problems:
+    yield from _sizes(document)
+    yield from _secrets_in_file(document, gathered)
+    yield from _cache_url(document)
+    yield from _names(document.upstreams)
+    for index, upstream in enumerate(document.upstreams):
+        where = f"upstreams[{index}]"
+        yield from _address(upstream, where)
+        yield from _version_path(upstream, where)
+        yield from _own_simulated(upstream, where)
+        yield from _caller(upstream, where)
+        yield from _circle(upstream, where, document)
+
+
+def _sizes(document: Document) -> Problems:
+    server = document.server
+    if server.max_buffered_bytes < server.max_body_bytes:
+        fix = f"must be at least server.max_body_bytes ({server.max_body_bytes})"
+        yield SettingError("server.max_buffered_bytes", shown(server.max_buffered_bytes), fix)
+
+
+def _secrets_in_file(document: Document, gathered: Gathered) -> Problems:
+    urls: dict[str, tuple[SecretUrl | None, str]] = {
+        "cache.url": (document.cache.url, "FAIRLEAD_CACHE__URL, or in a file named by url_file"),
+        "network.proxy": (document.network.proxy, "FAIRLEAD_NETWORK__PROXY"),
+    }
+    for key, (url, place) in urls.items():
+        if key in gathered.from_file:
+            yield from _password(key, url, place)
+    if "upstreams" in gathered.from_file:
+        for index, upstream in enumerate(document.upstreams):
+            yield from _password(
+                f"upstreams[{index}].proxy", upstream.proxy, "FAIRLEAD_NETWORK__PROXY"
+            )
+    if "server.insecure" in gathered.from_file:
+        fix = (
+            "is decided at each start, not in a file: "
+            "give --insecure or FAIRLEAD_SERVER__INSECURE=true"
+        )
+        yield SettingError("server.insecure", shown(document.server.insecure), fix)
+
+
+def _password(key: str, url: SecretUrl | None, place: str) -> Problems:
+    if url is not None and carries_password(url.get_secret_value()):
+        fix = f"a password does not belong in this file: give the URL in {place}"
+        yield SettingError(key, shown(url), fix)
+
+
+def _cache_url(document: Document) -> Problems:
+    cache = document.cache
+    if cache.url_file is not None and "url" in cache.model_fields_set:
+        fix = "contradicts cache.url: give only one of the two"
+        yield SettingError("cache.url_file", shown(cache.url_file), fix)
+
+
+def _names(upstreams: tuple[UpstreamSection, ...]) -> Problems:
+    seen: dict[str, int] = {}
+    for index, upstream in enumerate(upstreams):
+        first = seen.setdefault(upstream.name, index)
+        if first != index:
+            fix = f"upstreams[{first}] has this name already; names must differ"
+            yield SettingError(f"upstreams[{index}].name", shown(upstream.name), fix)
+
+
+def _address(upstream: UpstreamSection, where: str) -> Problems:
+    if upstream.base_url is None and upstream.shape != "simulated":
+        fix = f'is required for shape "{upstream.shape}": an http:// or https:// URL'
+        yield SettingError(f"{where}.base_url", "", fix)
+
+
+def _version_path(upstream: UpstreamSection, where: str) -> Problems:
+    # The Anthropic SDK adds /v1 itself, so this would ask for /v1/v1/messages.
+    if upstream.shape != "openai" and (upstream.base_url or "").endswith("/v1"):
+        fix = f'must not end in /v1 for shape "{upstream.shape}": only OpenAI base URLs hold it'
+        yield SettingError(f"{where}.base_url", shown(upstream.base_url), fix)
+
+
+def _own_simulated(upstream: UpstreamSection, where: str) -> Problems:
+    if upstream.base_url is not None:
+        return
+    for name in ("key_env", "key_file", "proxy", "ca_bundle"):
+        value = getattr(upstream, name)
+        if value and upstream.shape == "simulated":
+            fix = "has no use here: without base_url the node runs this upstream itself"
+            yield SettingError(f"{where}.{name}", shown(value), fix)
+
+
+def _caller(upstream: UpstreamSection, where: str) -> Problems:
+    for name in ("key_env", "key_file"):
+        value = getattr(upstream, name)
+        if value and upstream.credentials == "caller":
+            fix = 'would never be used: credentials = "caller" passes the caller\'s own key'
+            yield SettingError(f"{where}.{name}", shown(value), fix)
+
+
+def _circle(upstream: UpstreamSection, where: str, document: Document) -> Problems:
+    """The node as its own upstream: what a shell that points assistants at it would configure."""
+    if upstream.base_url is None:
+        return
+    parts = urlsplit(upstream.base_url)
+    host, server = parts.hostname or "", document.server
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    if port == server.port and (is_loopback(host) or host == server.host.lower()):
+        fix = (
+            "is this node's own address: its requests would go round in a circle; "
+            "name the model server, or unset the variable where the node starts"
+        )
+        yield SettingError(f"{where}.base_url", shown(upstream.base_url), fix)
