@@ -39,6 +39,17 @@ async def test_limits(anthropic_client: anthropic.AsyncAnthropic) -> None:
     assert (stopped.stop_reason, stopped.stop_sequence) == ("stop_sequence", "model")
 
 
+async def test_limits_of_streams(anthropic_client: anthropic.AsyncAnthropic) -> None:
+    async with anthropic_client.messages.stream(
+        model=MODEL, max_tokens=500, messages=USER, stop_sequences=["model"]
+    ) as stream:
+        stopped = await stream.get_final_message()
+    assert (stopped.stop_reason, stopped.stop_sequence) == ("stop_sequence", "model")
+    async with anthropic_client.messages.stream(model=MODEL, max_tokens=3, messages=USER) as stream:
+        cut = await stream.get_final_message()
+    assert (cut.stop_reason, cut.usage.output_tokens) == ("max_tokens", 3)
+
+
 async def test_stream_events_in_order(anthropic_client: anthropic.AsyncAnthropic) -> None:
     stream = await anthropic_client.messages.create(
         model=MODEL, max_tokens=500, messages=USER, stream=True

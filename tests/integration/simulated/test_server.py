@@ -80,13 +80,16 @@ async def test_closing_breaks_streams_off_and_is_prompt(caplog: pytest.LogCaptur
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
-async def test_a_client_that_does_not_read_cannot_hold_up_closing() -> None:
+async def test_a_client_that_does_not_read_cannot_hold_up_closing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fairlead.gateway.simulated.server._CLOSING", 0.05)
     fast = SimulatedOptions(ttft=0, prefill=0, tokens_per_second=0, answer_tokens=1_000_000)
     server = SimulatedServer(fast)
     await server.open()
     _, writer = await connect(server)
     writer.write(request())
-    await until(server, lambda now: now.active == 1)
+    await until(server, lambda _: any(c.flow.write_paused for c in server._state.connections))
     async with asyncio.timeout(10):
         await server.close()
     assert server.statistics().cancelled == 1
