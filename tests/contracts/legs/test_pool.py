@@ -370,6 +370,7 @@ async def test_closing_the_leg_turns_everybody_away(open_leg: OpenLeg) -> None:
         await until(lambda: len(upstream.requests) == 2)
         waiting = asyncio.ensure_future(leg.send(post()))
         await until(lambda: leg.statistics().waiting == 1)
+        await leg.close()
         for task in (reading, sending, waiting):
             with pytest.raises(ClosedError):
                 await task
