@@ -15,7 +15,8 @@ Json = Any
 Path = tuple[Any, ...]
 """Keys and indices from the top to one value."""
 
-TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
+CHARACTERS = st.characters(exclude_categories=["Cs"])
+TEXT = st.text(CHARACTERS, max_size=12)
 SCALARS = (
     st.none()
     | st.booleans()
@@ -77,19 +78,23 @@ def same(first: Json, second: Json) -> bool:
     return bool(first == second) and repr(first) == repr(second)
 
 
-def spelled(value: Json, dice: random.Random) -> str:
+def spelled(value: Json, seed: int) -> str:
     """`value` as JSON text with random order of keys, white space and escapes."""
+    return _spelled(value, random.Random(seed))  # noqa: S311 - a spelling is no secret
+
+
+def _spelled(value: Json, dice: random.Random) -> str:
     gap = dice.choice(["", " ", "\n", "\t ", "\r\n"])
     if isinstance(value, dict):
         items = list(value.items())
         dice.shuffle(items)
         inner = ",".join(
-            f"{gap}{spelled(key, dice)}{gap}:{gap}{spelled(item, dice)}{gap}"
+            f"{gap}{_spelled(key, dice)}{gap}:{gap}{_spelled(item, dice)}{gap}"
             for key, item in items
         )
         return f"{gap}{{{inner}}}{gap}"
     if isinstance(value, list):
-        return f"[{gap}{','.join(spelled(item, dice) + gap for item in value)}]"
+        return f"[{gap}{','.join(_spelled(item, dice) + gap for item in value)}]"
     if isinstance(value, str):
         return '"' + "".join(_character(one, dice) for one in value) + '"'
     return json.dumps(value)

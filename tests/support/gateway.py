@@ -75,7 +75,8 @@ class RecordingSink:
     def write(self, data: bytes) -> bool:
         """Allowed between start and the end; what a client that has gone would get is lost."""
         assert self.status, "written before the start"
-        assert not (self.finished or self.aborted), "written after the end"
+        assert not self.finished, "written after the end"
+        assert not self.aborted, "written after the abort"
         if not self.gone:
             self.pieces.append(data)
             self.writes.release()
@@ -90,12 +91,14 @@ class RecordingSink:
     def finish(self) -> None:
         """Allowed once."""
         assert self.status, "finished before the start"
-        assert not (self.finished or self.aborted), "ended twice"
+        assert not self.finished, "ended twice"
+        assert not self.aborted, "ended twice"
         self.finished = True
 
     def abort(self) -> None:
         """Allowed once."""
-        assert not (self.finished or self.aborted), "ended twice"
+        assert not self.finished, "ended twice"
+        assert not self.aborted, "ended twice"
         self.aborted = True
 
     async def written(self) -> None:
@@ -250,7 +253,7 @@ class FakeStore:
         self.gets = 0
         self.puts = 0
         self.puts_begun = 0
-        self.on_purge: Callable[[PurgeSelector], None] | None = None
+        self.on_purge: Callable[[PurgeSelector], object] | None = None
         self.is_open = False
 
     async def open(self) -> None:
@@ -292,7 +295,7 @@ class FakeStore:
             del self.entries[key.digest]
         return len(selected)
 
-    def listen(self, on_purge: Callable[[PurgeSelector], None]) -> None:
+    def listen(self, on_purge: Callable[[PurgeSelector], object]) -> None:
         """Remember whom to tell."""
         self.on_purge = on_purge
 

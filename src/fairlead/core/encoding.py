@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import zstandard
 
@@ -11,6 +11,8 @@ from fairlead.errors import FairleadError
 
 SUPPORTED_CODINGS = ("gzip", "deflate", "zstd")
 _STEP = 65_536
+_ZSTD_STEP = 256
+"""Input at a time: a few bytes may stand for a block of 128 KiB, so this bounds a step's output."""
 
 
 class DecodedTooLargeError(FairleadError):
@@ -44,18 +46,36 @@ def decode(body: bytes, coding: str, limit: int) -> bytes:
 
 def _pieces(body: bytes, coding: str) -> Iterator[bytes]:
     if coding in {"gzip", "x-gzip"}:
-        return _inflate(body, 31)
+        return _members(body, lambda rest: _inflate(rest, 31))
     if coding == "deflate":
         # RFC 9110 means zlib's format; some senders leave its header away.
         wrapped = len(body) > 1 and body[0] & 0x0F == 8 and (body[0] << 8 | body[1]) % 31 == 0
-        return _inflate(body, 15 if wrapped else -15)
+        return _single(body, lambda rest: _inflate(rest, 15 if wrapped else -15))
     if coding == "zstd":
-        return _unzstd(body)
+        return _members(body, _unzstd)
     supported = ", ".join(SUPPORTED_CODINGS)
     raise CodingError(f"unknown content coding {coding!r}; known: {supported}")
 
 
-def _inflate(body: bytes, window_bits: int) -> Iterator[bytes]:
+Decoder = Callable[[bytes], Generator[bytes, None, bytes]]
+"""Yields decoded pieces of one member; returns what follows it."""
+
+
+def _members(body: bytes, decoder: Decoder) -> Iterator[bytes]:
+    """Members (gzip, RFC 1952) or frames (zstd, RFC 8878) one after the other."""
+    rest = yield from decoder(body)
+    while rest:
+        rest = yield from decoder(rest)
+
+
+def _single(body: bytes, decoder: Decoder) -> Iterator[bytes]:
+    rest = yield from decoder(body)
+    if rest:
+        # Another reader of the same bytes might not stop where this one does.
+        raise CodingError("something follows the compressed body")
+
+
+def _inflate(body: bytes, window_bits: int) -> Generator[bytes, None, bytes]:
     inflater = zlib.decompressobj(window_bits)
     pending = body
     while not inflater.eof:
@@ -64,11 +84,14 @@ def _inflate(body: bytes, window_bits: int) -> Iterator[bytes]:
         if not piece and not pending and not inflater.eof:
             raise CodingError("the compressed body is cut short")
         yield piece
+    return inflater.unused_data
 
 
-def _unzstd(body: bytes) -> Iterator[bytes]:
+def _unzstd(body: bytes) -> Generator[bytes, None, bytes]:
     # A window of 8 MiB is what RFC 8878 asks decoders to support; more would be memory on demand.
-    decompressor = zstandard.ZstdDecompressor(max_window_size=8 * 1024 * 1024)
-    with decompressor.stream_reader(body) as reader:
-        while piece := reader.read(_STEP):
-            yield piece
+    decompressor = zstandard.ZstdDecompressor(max_window_size=8 * 1024 * 1024).decompressobj()
+    for start in range(0, len(body), _ZSTD_STEP):
+        yield decompressor.decompress(body[start : start + _ZSTD_STEP])
+        if decompressor.eof:
+            return decompressor.unused_data + body[start + _ZSTD_STEP :]
+    raise CodingError("the compressed body is cut short")

@@ -1,4 +1,4 @@
-"""A least-recently-used map bounded by entries and by bytes."""
+"""Bounded maps: least recently used by entries and bytes, and a simpler one for memos."""
 
 from __future__ import annotations
 
@@ -72,3 +72,26 @@ class SizedLRU(Generic[K, V]):
 
     def __repr__(self) -> str:
         return f"<SizedLRU {len(self)}/{self.max_entries} entries, {self.bytes}/{self.max_bytes} B>"
+
+
+class Memo(Generic[K, V]):
+    """At most `max_entries` values, the oldest out first: for results that can be had again.
+
+    Cheaper than an LRU map, because reading changes nothing.
+    """
+
+    def __init__(self, max_entries: int) -> None:
+        self.max_entries = max_entries
+        self._values: dict[K, V] = {}
+        self.get = self._values.get
+        """The value under a key, or None."""
+
+    def put(self, key: K, value: V) -> None:
+        """Keep `value`."""
+        values = self._values
+        if len(values) >= self.max_entries and key not in values:
+            del values[next(iter(values))]
+        values[key] = value
+
+    def __len__(self) -> int:
+        return len(self._values)

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from fairlead.core.lifecycle import Resource
 
+T = TypeVar("T")
 ErrorHandler = Callable[[str, BaseException], None]
 
 
 def log_failure(name: str, error: BaseException) -> None:
     """The default handler: one line at level error, with the traceback."""
     logging.getLogger("fairlead").error("task %r failed: %s", name, error, exc_info=error)
+
+
+async def attempt(work: Awaitable[T]) -> tuple[T | None, Exception | None]:
+    """The result of `work`, or what it raised, to be handed to those who wait for it.
+
+    Cancellation passes through.
+    """
+    try:
+        return await work, None
+    except Exception as error:  # noqa: BLE001 - whatever it is, the waiters get it
+        return None, error
 
 
 class TaskOwner(Resource):
@@ -27,6 +39,7 @@ class TaskOwner(Resource):
     def __init__(self, on_error: ErrorHandler) -> None:
         self._on_error = on_error
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._loop: asyncio.AbstractEventLoop
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         """Start `coroutine` as a task named `name`; raises `ClosedError` after close."""
@@ -35,7 +48,7 @@ class TaskOwner(Resource):
         except BaseException:
             coroutine.close()
             raise
-        task = asyncio.get_running_loop().create_task(coroutine, name=name)
+        task = self._loop.create_task(coroutine, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task
@@ -47,6 +60,10 @@ class TaskOwner(Resource):
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._on_error(task.get_name(), error)
+
+    async def _open(self) -> None:
+        # Asked for once: on Python 3.11 every `get_running_loop` is a system call (getpid).
+        self._loop = asyncio.get_running_loop()
 
     async def _close(self) -> None:
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]

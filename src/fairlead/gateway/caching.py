@@ -6,9 +6,10 @@ import msgspec
 
 from fairlead.core.encoding import CodingError, DecodedTooLargeError, decode
 from fairlead.gateway.base import CacheKey, StoredResponse
+from fairlead.gateway.headers import answered
 from fairlead.gateway.keys import Directives, Policy, Scope
 from fairlead.gateway.legs.base import Headers
-from fairlead.gateway.shapes.base import Shape
+from fairlead.gateway.shapes.base import Reading, Shape
 
 VALUABLE_TOKENS = 4000
 VALUABLE_HITS = 5
@@ -24,17 +25,14 @@ PER_ANSWER_HEADERS = frozenset(
         b"cf-ray",
         b"content-length",
         b"date",
+        b"request-id",
         b"retry-after",
         b"server-timing",
         b"set-cookie",
         b"x-request-id",
-        b"connection",
-        b"keep-alive",
-        b"trailer",
-        b"transfer-encoding",
     }
 )
-"""Fields that belong to one answer or one connection and are not replayed."""
+"""Fields that belong to one answer and are not replayed."""
 
 PER_ANSWER_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-")
 
@@ -97,24 +95,31 @@ class CacheStatistics(msgspec.Struct, frozen=True):
 
 
 def keep(
-    status: int, headers: Headers, body: bytes, shape: Shape, now: float
+    status: int,
+    headers: Headers,
+    body: bytes,
+    shape: Shape,
+    now: float,
+    reading: Reading | None = None,
 ) -> StoredResponse | str:
-    """The answer as it is stored, or why it is not: a word for the statistics."""
+    """The answer as it is stored, or why it is not: a word for the statistics.
+
+    `reading` is given where the whole answer was read before.
+    """
     if status != 200:
         return "status"
-    plain = _plain(headers, body)
-    if plain is None:
+    reading = reading or _judge(headers, body, shape)
+    if reading is None:
         return "coding"
-    stream = is_event_stream(headers)
-    if not shape.is_complete(plain, stream=stream):
+    if not reading.complete:
         return "incomplete"
-    total = shape.usage(plain, stream=stream).total
+    total = reading.usage.total
     return StoredResponse(
         status=status,
-        headers=[field for field in headers if not is_per_answer(field[0])],
+        headers=[field for field in answered(headers) if not is_per_answer(field[0])],
         body=body,
         created=now,
-        tokens=len(plain) // 4 if total is None else total,
+        tokens=len(body) // 4 if total is None else total,
     )
 
 
@@ -139,8 +144,14 @@ def content_coding(headers: Headers) -> str:
     return ""
 
 
-def _plain(headers: Headers, body: bytes) -> bytes | None:
+def _judge(headers: Headers, body: bytes, shape: Shape) -> Reading | None:
+    plain = decoded(headers, body)
+    return None if plain is None else shape.read(plain, stream=is_event_stream(headers))
+
+
+def decoded(headers: Headers, body: bytes) -> bytes | None:
+    """The body without its content coding; None where it cannot be read."""
     try:
         return decode(body, content_coding(headers), MAX_DECODED_BODY)
     except (CodingError, DecodedTooLargeError):
-        return None  # in a coding that cannot be judged, so it is not kept
+        return None

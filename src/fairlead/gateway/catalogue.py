@@ -32,7 +32,8 @@ def needs_merging(upstreams: Sequence[Upstream]) -> bool:
 async def merged_models(upstreams: Sequence[Upstream], send: Send, family: str) -> Answer:
     """The models of all `upstreams` that are routed to them, first come first listed.
 
-    Upstreams that fail are left out; if all do, the first one's error is raised.
+    Upstreams that fail are left out; if all do, the first one's own answer is passed on where it
+    gave one (a caller's refused key), else its error is raised.
     """
     results = await asyncio.gather(
         *(_models_of(upstream, send) for upstream in upstreams), return_exceptions=True
@@ -48,10 +49,24 @@ async def merged_models(upstreams: Sequence[Upstream], send: Send, family: str) 
                 models.setdefault(model["id"], model)
     unexpected = [error for error in errors if not isinstance(error, FairleadError)]
     if unexpected or len(errors) == len(upstreams):
-        raise (unexpected or errors)[0]
+        return _told((unexpected or errors)[0])
     body = msgspec.json.encode(_listing(list(models.values()), family))
     names = ",".join(upstream.name for upstream in upstreams)
     return Answer(names, WholeReply(200, [(b"content-type", b"application/json")], body))
+
+
+class _RefusedError(UpstreamBrokenError):
+    """it answered the request for its models with an error."""
+
+    def __init__(self, upstream: str, reply: WholeReply) -> None:
+        super().__init__(upstream, f"GET /v1/models answered {reply.status}")
+        self.reply = reply
+
+
+def _told(error: BaseException) -> Answer:
+    if isinstance(error, _RefusedError):
+        return Answer(error.upstream, error.reply)
+    raise error
 
 
 def _listing(models: list[dict[str, Any]], family: str) -> dict[str, Any]:
@@ -72,7 +87,7 @@ async def _models_of(upstream: Upstream, send: Send) -> list[dict[str, Any]]:
     except TimeoutError as error:
         raise UpstreamTimeoutError(upstream.name, "no list of models came in time") from error
     if reply.status != 200:
-        raise UpstreamBrokenError(upstream.name, f"GET /v1/models answered {reply.status}")
+        raise _RefusedError(upstream.name, WholeReply(reply.status, reply.headers, body))
     try:
         plain = decode(body, content_coding(reply.headers), MAX_LIST)
         data = msgspec.json.decode(plain)["data"]

@@ -14,10 +14,10 @@ from fairlead.errors import (
     UpstreamTimeoutError,
 )
 from fairlead.gateway.base import ModelRequest, ResponseSink, Upstream, UsageRecord
-from fairlead.gateway.caching import Hit, Plan, content_coding, is_event_stream
+from fairlead.gateway.caching import Hit, Plan, content_coding, decoded, is_event_stream
 from fairlead.gateway.headers import answered
 from fairlead.gateway.legs.base import Headers, LegReply
-from fairlead.gateway.shapes import Shape
+from fairlead.gateway.shapes.base import Reading, Shape
 
 _HEAD_SAMPLE = 8 * 1024
 _TAIL_SAMPLE = 16 * 1024
@@ -55,6 +55,11 @@ class Sample:
     def _trim(self) -> None:
         while len(self._tail) > 1 and self._tail_size - len(self._tail[0]) >= _TAIL_SAMPLE:
             self._tail_size -= len(self._tail.pop(0))
+
+    @property
+    def is_whole(self) -> bool:
+        """Everything that has passed is in it."""
+        return not self._tail
 
     def known(self) -> bytes:
         """The beginning and the end, set apart where something between them is missing."""
@@ -129,8 +134,11 @@ class Exchange:
         self.usage.response_bytes = len(body)
         self.usage.first_byte = self.clock.monotonic() - self.request.started
 
-    async def relay(self, reply: LegReply, cache_status: bytes, *, shared: bool) -> None:
-        """Pass an upstream's answer on as it comes; breaks are told in the API's own way."""
+    async def relay(self, reply: LegReply, cache_status: bytes, *, shared: bool) -> Reading | None:
+        """Pass an upstream's answer on as it comes; breaks are told in the API's own way.
+
+        Returns what the answer says of itself where all of it was at hand to read.
+        """
         headers = answered(reply.headers)
         if shared:
             headers = [field for field in headers if field[0] not in _NOT_FOR_FOLLOWERS]
@@ -143,8 +151,8 @@ class Exchange:
         except (UpstreamError, ClosedError) as error:
             self._break_off(error, sample, headers)
         finally:
-            if not shared:
-                self._count_tokens(sample, headers)
+            reading = None if shared else self._count_tokens(sample, headers)
+        return reading
 
     async def _pass_on(self, reply: LegReply, sample: Sample) -> None:
         sink, usage = self.sink, self.usage
@@ -174,12 +182,18 @@ class Exchange:
             # A plain answer has no place for an error: the client must see that it is cut short.
             self.sink.abort()
 
-    def _count_tokens(self, sample: Sample, headers: Headers) -> None:
-        if content_coding(headers):
-            return
-        usage = self.shape.usage(sample.known(), stream=sample.stream)
-        self.usage.input_tokens = usage.input_tokens
-        self.usage.output_tokens = usage.output_tokens
+    def _count_tokens(self, sample: Sample, headers: Headers) -> Reading | None:
+        body: bytes | None = sample.known()
+        if sample.is_whole:
+            body = decoded(headers, sample.known())
+        elif content_coding(headers):
+            return None
+        if body is None:
+            return None
+        reading = self.shape.read(body, stream=sample.stream)
+        self.usage.input_tokens = reading.usage.input_tokens
+        self.usage.output_tokens = reading.usage.output_tokens
+        return reading if sample.is_whole else None
 
     def refuse(self, error: FairleadError) -> None:
         """Answer with an error of our own, in the shape of the API that was called."""
@@ -204,11 +218,16 @@ class Exchange:
             return b"fairlead; fwd=miss"
         return b"fairlead; fwd=bypass"
 
+    def client_left(self) -> None:
+        """Nobody takes the answer any more; 499 where none had begun (nginx's convention)."""
+        self.usage.outcome = "client_closed"
+        self.usage.status = self.usage.status or 499
+        self.sink.abort()
+
     def cut_short(self) -> None:
         """The task that answers was cancelled: the client went away, or the node shuts down."""
         if self.sink.closed:
-            self.usage.outcome = "client_closed"
-            self.usage.status = self.usage.status or 499
+            self.client_left()
         elif not self.started:
             self.refuse(ClosedError("the node is shutting down: try again"))
         else:

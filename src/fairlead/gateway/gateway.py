@@ -8,8 +8,10 @@ from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
+import msgspec
+
 from fairlead.core.clock import SYSTEM_CLOCK, Clock
-from fairlead.core.encoding import CodingError, DecodedTooLargeError, decode
+from fairlead.core.encoding import SUPPORTED_CODINGS, CodingError, DecodedTooLargeError, decode
 from fairlead.core.lifecycle import Resource
 from fairlead.errors import (
     ClientGoneError,
@@ -25,7 +27,7 @@ from fairlead.gateway.base import Balancer, ModelRequest, Recorder, ResponseSink
 from fairlead.gateway.caching import Plan
 from fairlead.gateway.catalogue import merged_models, needs_merging
 from fairlead.gateway.exchange import Exchange
-from fairlead.gateway.headers import caller_credential, forwarded
+from fairlead.gateway.headers import caller_credential, forwarded, with_codings
 from fairlead.gateway.keys import (
     DETERMINISTIC_PATHS,
     GENERATING_PATHS,
@@ -41,6 +43,8 @@ from fairlead.gateway.shapes import shape_of
 from fairlead.gateway.stream import Answer
 
 _JSON_PATHS = GENERATING_PATHS | DETERMINISTIC_PATHS
+_NO_CODINGS: frozenset[bytes] = frozenset()
+_JUDGED_CODINGS = frozenset(coding.encode() for coding in (*SUPPORTED_CODINGS, "identity"))
 
 
 class Gateway(Resource):
@@ -126,14 +130,14 @@ class Gateway(Resource):
         return plan
 
     def _facts(self, request: ModelRequest, body: bytes) -> Facts:
-        if request.path in _JSON_PATHS:
-            facts = read_facts(body)
+        if request.method == b"POST" and request.path in _JSON_PATHS:
+            facts = self.cache.read(body)
             if not facts.model:
                 raise RequestError(400, "model is missing: say which model", param="model")
             return facts
         if request.path.startswith(MODELS_PATH + b"/"):
             name = unquote(request.path[len(MODELS_PATH) + 1 :].decode("latin-1"))
-            return Facts(model=name.partition("/")[0])
+            return Facts(model=name)
         if body[:1] == b"{":
             try:
                 return read_facts(body)
@@ -146,6 +150,8 @@ class Gateway(Resource):
         coding = request.header(b"content-encoding")
         if coding is None or not request.body:
             return request.body
+        if request.path not in _JSON_PATHS:
+            return b""  # nothing of it is needed here
         try:
             return decode(
                 request.body, coding.decode("latin-1").strip().lower(), self._max_body_bytes
@@ -160,7 +166,7 @@ class Gateway(Resource):
         try:
             await self._answer(exchange, plan)
         except ClientGoneError:
-            exchange.cut_short()
+            exchange.client_left()
         except asyncio.CancelledError:
             exchange.cut_short()
             raise
@@ -194,7 +200,10 @@ class Gateway(Resource):
             await follower.head()
             exchange.usage.upstream = follower.flight.upstream
             status = _forward_status(plan, follower.status, collapsed=collapsed)
-            await exchange.relay(follower, status, shared=collapsed)
+            reading = await exchange.relay(follower, status, shared=collapsed)
+            if reading is not None:
+                # Parsed once: the cache judges by what was found after the client was served.
+                follower.flight.reading = reading
         finally:
             follower.close()
 
@@ -202,9 +211,16 @@ class Gateway(Resource):
         """Send to the first candidate that can be reached; nothing is sent twice."""
         request, candidates = exchange.request, exchange.candidates
         if request.path == MODELS_PATH and needs_merging(candidates):
+            plain = with_codings(request.headers, _NO_CODINGS)
+            listing = msgspec.structs.replace(request, headers=plain, index=None)
             return await merged_models(
-                candidates, partial(self._send, request), exchange.shape.family
+                candidates, partial(self._send, listing), exchange.shape.family
             )
+        if exchange.plan is not None and exchange.plan.key is not None:
+            # An answer in a coding that is not read here could not be judged, so never kept.
+            judged = with_codings(request.headers, _JUDGED_CODINGS)
+            if judged is not request.headers:
+                request = msgspec.structs.replace(request, headers=judged, index=None)
         failure: UpstreamError | None = None
         for upstream in self._balancer.order(candidates, request):
             try:
@@ -239,8 +255,7 @@ def _forward_status(plan: Plan, status: int, *, collapsed: bool) -> bytes:
     if collapsed:
         return b"fairlead; fwd=miss; collapsed"
     directives = plan.directives
-    asked = directives.no_cache or directives.max_age is not None
-    forward = b"fairlead; fwd=request" if asked else b"fairlead; fwd=miss"
+    forward = b"fairlead; fwd=request" if directives.no_cache else b"fairlead; fwd=miss"
     return forward + b"; stored" if status == 200 else forward
 
 
@@ -255,5 +270,6 @@ def _check_path(path: bytes) -> None:
     # A dot segment could leave the upstream's API for whatever lies beside it, with our key.
     if b"/." in path or b"%2" in path or b"\\" in path or b"%5" in path:
         decoded = unquote(path.decode("latin-1")).replace("\\", "/")
-        if any(segment in {".", ".."} for segment in decoded.split("/")):
+        # Some servers cut `;parameters` off a segment before they look at it.
+        if any(segment.partition(";")[0] in {".", ".."} for segment in decoded.split("/")):
             raise RequestError(400, "the path may not hold '.' or '..' segments", param="path")

@@ -38,6 +38,17 @@ def forwarded(headers: Headers, upstream: Upstream, key: str | None) -> Headers:
     return fields
 
 
+def with_codings(headers: Headers, codings: frozenset[bytes]) -> Headers:
+    """The fields with `Accept-Encoding` cut down to `codings`; `identity` where none is left."""
+    result = [field for field in headers if field[0] != b"accept-encoding"]
+    if len(result) == len(headers):
+        return headers
+    accepted = b",".join(value for name, value in headers if name == b"accept-encoding")
+    kept = [p for p in accepted.split(b",") if p.partition(b";")[0].strip().lower() in codings]
+    result.append((b"accept-encoding", b",".join(kept).strip() or b"identity"))
+    return result
+
+
 def answered(headers: Headers) -> Headers:
     """The upstream's fields as they go to the client."""
     drop = _with_connection(headers, HOP_BY_HOP)

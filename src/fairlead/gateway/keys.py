@@ -19,7 +19,7 @@ import msgspec
 import orjson
 
 from fairlead.core.identity import Principal
-from fairlead.core.lru import SizedLRU
+from fairlead.core.lru import Memo
 from fairlead.errors import RequestError
 from fairlead.gateway.base import CacheKey, ModelRequest
 
@@ -42,6 +42,10 @@ MAX_KEYED_BODY = 8 * 1024 * 1024
 """Larger bodies are not cached: their canonical form would hold the event loop for over 10 ms."""
 
 
+_MAX_REMEMBERED_MODEL = 256
+_SHORT = frozenset({type(None), bool, int, float})
+
+
 class Facts(msgspec.Struct, frozen=True):
     """The fields of a body that decide; the rest is skipped without being built.
 
@@ -56,6 +60,13 @@ class Facts(msgspec.Struct, frozen=True):
     background: Any = None
     previous_response_id: Any = None
     conversation: Any = None
+
+
+class KeyedFacts(Facts, frozen=True):
+    """Facts of a body whose canonical form was made along with them."""
+
+    body_digest: bytes | None = None
+    """SHA-256 of the canonical form; None where that form is ambiguous."""
 
 
 NO_FACTS = Facts()
@@ -74,9 +85,13 @@ def read_facts(body: bytes) -> Facts:
         raise RequestError(400, "the body is not valid JSON: it is not UTF-8") from error
     except RecursionError as error:
         raise RequestError(400, "the body is nested too deeply: flatten it") from error
-    if not isinstance(facts.model, str):
-        raise RequestError(400, "model must be a string", param="model")
+    _check_model(facts.model)
     return facts
+
+
+def _check_model(model: Any) -> None:
+    if not isinstance(model, str):
+        raise RequestError(400, "model must be a string", param="model")
 
 
 class Directives(msgspec.Struct, frozen=True):
@@ -124,9 +139,15 @@ def policy_for(model: str, default: Policy, overrides: Mapping[str, Policy]) -> 
 
 
 def bypass_reason(
-    request: ModelRequest, facts: Facts, directives: Directives, policy: Policy
+    request: ModelRequest,
+    facts: Facts,
+    directives: Directives,
+    policy: Policy,
+    size: int | None = None,
 ) -> str | None:
     """Why the answer may not be cached, as a token for `Cache-Status`'s detail, or None.
+
+    `size` is that of the decoded body, where it is not the request's own.
 
     An operator's `off` is stronger than a caller's `on`. Server-side state is never cached.
     """
@@ -143,7 +164,8 @@ def bypass_reason(
         return reason
     if generates and policy != "all" and directives.switch != "on" and not _is_zero(facts):
         return "temperature"
-    return "size" if len(request.body) > MAX_KEYED_BODY else None
+    size = len(request.body) if size is None else size
+    return "size" if size > MAX_KEYED_BODY else None
 
 
 def _is_zero(facts: Facts) -> bool:
@@ -165,24 +187,52 @@ def _server_state(facts: Facts) -> str | None:
 
 
 class BodyDigests:
-    """Digests of canonical bodies, remembered by the digest of the raw bytes.
+    """What was found out about bodies, remembered by the digest of their raw bytes.
 
     A body seen before, byte for byte, costs one SHA-256 instead of a parse and a sorted dump.
-    Bounded by `max_entries`; holds digests only, no content.
+    Bounded by `max_entries`, oldest out first; holds digests and short fields, no content.
     """
 
     def __init__(self, max_entries: int = 8192) -> None:
-        self._known: SizedLRU[bytes, bytes] = SizedLRU(max_entries, max_entries, lambda _: 1)
+        self._facts: Memo[bytes, KeyedFacts] = Memo(max_entries)
+        self._digests: Memo[bytes, bytes] = Memo(max_entries)
+
+    def facts(self, body: bytes) -> Facts:
+        """The deciding fields; with the digest, where a temperature makes it likely to be asked.
+
+        Raises `RequestError` (400) like `read_facts`.
+        """
+        if b'"temperature"' not in body or len(body) > MAX_KEYED_BODY:
+            return read_facts(body)
+        raw = sha256(body).digest()
+        return self._facts.get(raw) or self._learn(raw, body)
+
+    def _learn(self, raw: bytes, body: bytes) -> Facts:
+        parsed = _parse(body)
+        if parsed is None:
+            return read_facts(body)
+        digest = _digest_of(parsed)
+        if digest is None:
+            return read_facts(body)
+        fields = {name: parsed[name] for name in Facts.__struct_fields__ if name in parsed}
+        facts = KeyedFacts(**fields, body_digest=digest)
+        _check_model(facts.model)
+        # What is remembered is short, whatever callers put into these fields.
+        fields.pop("model", None)
+        short = all(type(value) in _SHORT for value in fields.values())
+        if short and len(facts.model) <= _MAX_REMEMBERED_MODEL:
+            self._facts.put(raw, facts)
+        return facts
 
     def digest(self, body: bytes) -> bytes | None:
         """SHA-256 of the canonical form; None where that form is ambiguous."""
         raw = sha256(body).digest()
-        known = self._known.get(raw)
+        known = self._digests.get(raw)
         if known is None:
             canonical = canonical_form(body) if body else b""
             # An empty value remembers an ambiguous body.
             known = b"" if canonical is None else sha256(canonical).digest()
-            self._known.put(raw, known)
+            self._digests.put(raw, known)
         return known or None
 
 
@@ -192,18 +242,33 @@ def canonical_form(body: bytes) -> bytes | None:
     Ambiguous are duplicate keys, NaN and infinities, integers beyond 64 bits, lone surrogates and
     what is not a JSON object: parsers disagree on them, so two upstreams could read two requests.
     """
+    parsed = _parse(body)
+    return None if parsed is None else _canonical_dump(parsed)
+
+
+def _parse(body: bytes) -> dict[str, Any] | None:
+    """The object in `body`; None where it is none, or another parser could read another one."""
     try:
         parsed = orjson.loads(body)
         # Only an unambiguous, compact body comes back byte for byte; that proves it cheaply.
         if orjson.dumps(parsed) != body:
             parsed = _strict_parse(body)
-        if not isinstance(parsed, dict):
-            return None
-        for field in LABEL_FIELDS:
-            parsed.pop(field, None)
-        return orjson.dumps(parsed, option=orjson.OPT_SORT_KEYS)
     except (ValueError, TypeError, RecursionError):
         return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+def _canonical_dump(parsed: dict[str, Any]) -> bytes | None:
+    kept = {name: value for name, value in parsed.items() if name not in LABEL_FIELDS}
+    try:
+        return orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        return None  # integers beyond 64 bits, lone surrogates, or nested too deeply
+
+
+def _digest_of(parsed: dict[str, Any]) -> bytes | None:
+    canonical = _canonical_dump(parsed)
+    return None if canonical is None else sha256(canonical).digest()
 
 
 def _strict_parse(body: bytes) -> Any:
@@ -240,27 +305,37 @@ def scope_tag(principal: Principal, scope: Scope, caller_credential: bytes | Non
     verified the caller here: its digest then partitions further, so that an answer is only shared
     by those who hold the credential that it was bought with.
     """
+    partition = _partition(principal.tenant, principal.user, scope)
+    if caller_credential is None or principal.verified:
+        return partition
+    return _framed([partition, b"credential", sha256(caller_credential).digest()])
+
+
+@lru_cache(maxsize=4096)
+def _partition(tenant: str, user: str, scope: Scope) -> bytes:
     if scope == "global":
-        tag: tuple[str, ...] = ("global",)
-    elif scope == "team":
-        tag = ("team", principal.tenant)
-    else:
-        tag = ("user", principal.tenant, principal.user)
-    parts = [part.encode() for part in tag]
-    if caller_credential is not None and not principal.verified:
-        parts += [b"credential", sha256(caller_credential).digest()]
-    return _framed(parts)
+        return _framed([b"global"])
+    if scope == "team":
+        return _framed([b"team", tenant.encode()])
+    return _framed([b"user", tenant.encode(), user.encode()])
 
 
 def make_key(
     request: ModelRequest, shape: str, model: str, scope: bytes, body_digest: bytes
 ) -> CacheKey:
     """The key of a request whose canonical body has the digest `body_digest`."""
-    parts = [b"fairlead/1", scope, shape.encode(), request.method, request.path, request.query]
-    parts += [b"\n".join(request.values(name)) for name in KEY_HEADERS]
-    parts.append(_normal_codings(b",".join(request.values(b"accept-encoding"))))
-    parts.append(body_digest)
-    return CacheKey(sha256(_framed(parts)).digest(), request.principal.tenant, model)
+    deciding = [b"\n".join(request.values(name)) for name in KEY_HEADERS]
+    codings = _normal_codings(b",".join(request.values(b"accept-encoding")))
+    context = _context(
+        scope, shape, request.method, request.path, request.query, *deciding, codings
+    )
+    return CacheKey(sha256(context + body_digest).digest(), request.principal.tenant, model)
+
+
+@lru_cache(maxsize=1024)
+def _context(scope: bytes, shape: str, *parts: bytes) -> bytes:
+    """A digest of everything but the body; the same for most of a caller's requests."""
+    return sha256(_framed([b"fairlead/1", scope, shape.encode(), *parts])).digest()
 
 
 @lru_cache(maxsize=256)

@@ -33,11 +33,11 @@ from fairlead.gateway.keys import (
     MODELS_TTL,
     BodyDigests,
     Facts,
+    KeyedFacts,
     bypass_reason,
     make_key,
     policy_for,
     read_directives,
-    read_facts,
     scope_tag,
 )
 from fairlead.gateway.shapes import Shape, shape_of
@@ -92,7 +92,8 @@ class ModelResponseCache(Resource):
         self._flights: dict[bytes, Flight] = {}
         self._calls: dict[Flight, Plan] = {}
         self._tasks = TaskOwner(on_error)
-        self._writes: set[asyncio.Task[None]] = set()
+        self._writes: dict[asyncio.Task[None], CacheKey] = {}
+        self._purges = 0
         self._counts: Counter[str] = Counter()
         self._bypassed: Counter[str] = Counter()
         self._not_stored: Counter[str] = Counter()
@@ -100,7 +101,7 @@ class ModelResponseCache(Resource):
     async def _open(self) -> None:
         await self._tasks.open()
         if self._store is not None:
-            self._store.listen(self._memory.purge)
+            self._store.listen(self._forget_selected)
             await self._store.open()
 
     async def _close(self) -> None:
@@ -111,6 +112,13 @@ class ModelResponseCache(Resource):
             await self._store.close()
         self._flights.clear()
         self._calls.clear()
+
+    def read(self, body: bytes) -> Facts:
+        """The deciding fields of a JSON body, found again for one seen before.
+
+        Raises `RequestError` (400) naming what is wrong.
+        """
+        return self._digests.facts(body)
 
     def plan(
         self,
@@ -128,10 +136,14 @@ class ModelResponseCache(Resource):
         """
         directives = read_directives(request)
         policy = policy_for(facts.model, self.options.policy, self.options.policies)
-        reason = bypass_reason(request, facts, directives, policy)
+        body = request.body if body is None else body
+        reason = bypass_reason(request, facts, directives, policy, len(body))
         digest = None
         if reason is None:
-            digest = self._digests.digest(request.body if body is None else body)
+            if isinstance(facts, KeyedFacts):
+                digest = facts.body_digest
+            else:
+                digest = self._digests.digest(body)
             reason = "ambiguous-body" if digest is None else None
         if reason is not None or digest is None:
             self._bypassed[reason or ""] += 1
@@ -164,13 +176,17 @@ class ModelResponseCache(Resource):
             return None
         if key.digest in self._flights or not store.may_contain(key):
             return None
+        purges = self._purges
         try:
             response = await store.get(key)
         except CacheStoreError:
             self._counts["store_failures"] += 1
             return None
         if response is None:
-            return None
+            # It may have come by another way while the store was asked.
+            return self.peek(plan)
+        if purges != self._purges:
+            return None  # what was read may be what was purged meanwhile
         age = max(0.0, self._clock.time() - response.created)
         if age > self.options.ttl or (plan.max_age is not None and age > plan.max_age):
             return None
@@ -213,11 +229,11 @@ class ModelResponseCache(Resource):
         `call` returns the whole body of a successful answer and raises `FairleadError` where it
         failed: then every waiter gets that error and nothing is stored.
         """
-        raw = body if isinstance(body, bytes) else orjson.dumps(body)
+        raw = body if isinstance(body, bytes) else orjson.dumps(dict(body))
         request = ModelRequest(
             b"POST", path.encode(), b"", [], raw, principal, request_id(), self._clock.monotonic()
         )
-        plan = self.plan(request, read_facts(raw), shape_of(request.path, request.headers))
+        plan = self.plan(request, self.read(raw), shape_of(request.path, request.headers))
         if plan.key is None:
             return await call()
         if hit := self.peek(plan) or await self.find(plan):
@@ -239,11 +255,7 @@ class ModelResponseCache(Resource):
 
         An answer in flight that is selected is delivered to those who wait, but not stored.
         """
-        for flight, plan in list(self._calls.items()):
-            if plan.key is not None and selector.matches(plan.key):
-                del self._calls[flight]
-                self._forget(plan, flight)
-        removed = self._memory.purge(selector)
+        removed = self._forget_selected(selector)
         if self._store is None:
             return removed
         try:
@@ -279,6 +291,18 @@ class ModelResponseCache(Resource):
         """The persistent tier, if any."""
         return self._store
 
+    def _forget_selected(self, selector: PurgeSelector) -> int:
+        """Drop what is selected from memory and from the calls in flight; how many entries."""
+        self._purges += 1
+        for flight, plan in list(self._calls.items()):
+            if plan.key is not None and selector.matches(plan.key):
+                del self._calls[flight]
+                self._forget(plan, flight)
+        for write, key in self._writes.items():
+            if selector.matches(key):
+                write.cancel()  # it would bring back what is purged
+        return self._memory.purge(selector)
+
     def _forget(self, plan: Plan, flight: Flight) -> None:
         if plan.key is not None and self._flights.get(plan.key.digest) is flight:
             del self._flights[plan.key.digest]
@@ -294,7 +318,8 @@ class ModelResponseCache(Resource):
         if body is None:
             self._not_stored[_why_not_whole(flight)] += 1
             return
-        kept = keep(flight.status, flight.headers, body, plan.shape, self._clock.time())
+        now = self._clock.time()
+        kept = keep(flight.status, flight.headers, body, plan.shape, now, flight.reading)
         if isinstance(kept, str):
             self._not_stored[kept] += 1
             return
@@ -314,8 +339,8 @@ class ModelResponseCache(Resource):
         entry.persisted = True
         write = self._write(self._store, plan.key, entry)
         task = self._tasks.spawn(write, "response cache write")
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
+        self._writes[task] = plan.key
+        task.add_done_callback(self._writes.pop)
 
     async def _write(self, store: ResponseStore, key: CacheKey, entry: MemoryEntry) -> None:
         try:

@@ -11,6 +11,7 @@ from fairlead.errors import RequestError
 from fairlead.gateway.base import ModelRequest, Upstream
 
 _REMEMBERED_MODELS = 1024
+_MAX_REMEMBERED_NAME = 256
 
 
 class Routes:
@@ -52,7 +53,8 @@ class Routes:
             )
             if not found:
                 raise self._unknown(family, model)
-            self._known.put((family, model), found)
+            if len(model) <= _MAX_REMEMBERED_NAME:
+                self._known.put((family, model), found)
         return found
 
     def _unknown(self, family: str, model: str) -> RequestError:

@@ -13,9 +13,10 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from fairlead.core.tasks import TaskOwner
-from fairlead.errors import ClosedError, FairleadError
+from fairlead.core.tasks import TaskOwner, attempt
+from fairlead.errors import ClosedError
 from fairlead.gateway.legs.base import Headers, LegReply
+from fairlead.gateway.shapes.base import Reading
 
 WINDOW = 1024 * 1024
 """Bytes that a flight beyond its bound runs ahead of its slowest follower."""
@@ -31,7 +32,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 Call = Callable[[], Awaitable[Answer]]
-"""Makes the upstream call; raises `FairleadError`."""
+"""Makes the upstream call; what it raises reaches everyone who follows."""
 
 
 class WholeReply:
@@ -96,7 +97,10 @@ class Flight:
         self.has_head = False
         self.ended = False
         self.sealed = False
-        self.error: FairleadError | None = None
+        self.loop: asyncio.AbstractEventLoop
+        self.error: Exception | None = None
+        self.reading: Reading | None = None
+        """What a follower that has read the whole answer found in it, to be read only once."""
         self._max_bytes = max_bytes
         self._budget = budget
         self._on_sealed = on_sealed
@@ -111,7 +115,9 @@ class Flight:
 
     def start(self, call: Call, tasks: TaskOwner) -> None:
         """Begin the call in a task that `tasks` owns."""
+        self.loop = asyncio.get_running_loop()
         self._task = tasks.spawn(self._run(call), "upstream call")
+        self._task.add_done_callback(self._gone)
 
     def join(self) -> Follower:
         """Follow from the first byte on; only while not sealed."""
@@ -140,6 +146,12 @@ class Flight:
             return None
         return b"".join(self._chunks)
 
+    def failure(self) -> Exception:
+        """What broke the call, to be raised by one more follower."""
+        error = self.error or ClosedError("the call was given up")
+        # One object for all of them: without this each would lengthen its traceback.
+        return error.with_traceback(None)
+
     @property
     def follower_count(self) -> int:
         """How many clients follow now."""
@@ -148,20 +160,25 @@ class Flight:
     async def _run(self, call: Call) -> None:
         reply: LegReply | None = None
         # Whatever ends this task without a word was no proper end of the answer.
-        error: FairleadError | None = ClosedError("the call was given up")
+        error: Exception | None = ClosedError("the call was given up")
         try:
-            answer = await call()
-            reply = answer.reply
-            self.status, self.headers = reply.status, reply.headers
-            self.upstream, self.has_head = answer.upstream, True
-            await self._pull(reply)
-            error = None
-        except FairleadError as failure:
-            error = failure
+            answer, failure = await attempt(call())
+            if answer is None:
+                error = failure
+            else:
+                reply = answer.reply
+                self.status, self.headers = reply.status, reply.headers
+                self.upstream, self.has_head = answer.upstream, True
+                _, error = await attempt(self._pull(reply))
         finally:
             if reply is not None:
                 reply.close()
             self._end(error)
+
+    def _gone(self, _task: asyncio.Task[None]) -> None:
+        # A task that is cancelled before its first step runs nothing, not even a `finally`.
+        if not self.ended:
+            self._end(ClosedError("the call was given up"))
 
     async def _pull(self, reply: LegReply) -> None:
         self._wake()
@@ -172,14 +189,14 @@ class Flight:
                 self._room.clear()
                 await self._room.wait()
 
-    def _end(self, error: FairleadError | None) -> None:
+    def _end(self, error: Exception | None) -> None:
         self.error = error
         self.ended = True
         self._wake()
         if error is None and self._whole:
             # What is done with a whole answer (it is parsed) comes after the followers' turn; until
             # then it can still be joined, so that no second call begins in between.
-            asyncio.get_running_loop().call_soon(self._settle)
+            self.loop.call_soon(self._settle)
         else:
             self._settle()
 
@@ -197,7 +214,6 @@ class Flight:
             self._reserved += len(data)
         else:
             self._whole = False
-            self._give_back()
             self._seal()
 
     def _seal(self) -> None:
@@ -216,8 +232,9 @@ class Flight:
         self._give_back()
 
     def _give_back(self) -> None:
-        self._budget.give_back(self._reserved)
-        self._reserved = 0
+        # Beyond the bound, what is still held is still accounted for, until it is passed.
+        self._budget.give_back(self._reserved - min(self._reserved, self._kept))
+        self._reserved = min(self._reserved, self._kept)
 
     def _forget_passed(self) -> None:
         """Beyond the bound: drop what every follower has read."""
@@ -227,6 +244,7 @@ class Flight:
         self._kept -= sum(map(len, self._chunks[:passed]))
         del self._chunks[:passed]
         self._dropped += passed
+        self._give_back()
         if self._kept <= WINDOW:
             self._room.set()
 
@@ -288,7 +306,7 @@ class Follower:
         """Return when the answer's head has come; raises what the call raised."""
         while not self.flight.has_head:
             if self.flight.ended:
-                raise self.flight.error or ClosedError("the call was given up")
+                raise self.flight.failure()
             await self._wait()
 
     def read_nowait(self) -> bytes:
@@ -302,7 +320,7 @@ class Follower:
                 return data
             if self.flight.ended:
                 if self.flight.error is not None:
-                    raise self.flight.error
+                    raise self.flight.failure()
                 return b""
             await self._wait()
 
@@ -326,7 +344,7 @@ class Follower:
 
     async def _wait(self) -> None:
         # The flight's own deadlines (first byte, idle) end every wait: they end the call.
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self.flight.loop.create_future()
         try:
             await self._waiter
         finally:

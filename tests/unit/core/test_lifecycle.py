@@ -36,12 +36,15 @@ async def test_opens_and_closes_once_however_often_it_is_asked() -> None:
 
 async def test_a_context_closes_after_an_error() -> None:
     door = Door()
-    with pytest.raises(ZeroDivisionError):
+
+    async def use() -> None:
         async with door as same:
             assert same is door
             assert door.is_open
             raise ZeroDivisionError
 
+    with pytest.raises(ZeroDivisionError):
+        await use()
     assert not door.is_open
     assert door.events[-1].startswith("close")
 
@@ -68,11 +71,12 @@ async def test_what_failed_to_open_is_not_open_and_can_try_again() -> None:
 
 
 async def test_warns_when_it_is_collected_open() -> None:
-    door = Door()
-    await door.open()
-    with pytest.warns(ResourceWarning, match="Door was not closed"):
-        del door
+    async def forget() -> None:
+        await Door().open()
         gc.collect()
+
+    with pytest.warns(ResourceWarning, match="Door was not closed"):
+        await forget()
 
 
 async def test_a_closed_one_is_collected_in_silence() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from fairlead.core.lru import SizedLRU
+from fairlead.core.lru import Memo, SizedLRU
 
 KEYS = st.integers(0, 7)
 MAX_ENTRIES, MAX_BYTES = 4, 40
@@ -35,8 +36,7 @@ class AgainstAList(RuleBasedStateMachine):
         if kept:
             self.model.append((key, bytes(size)))
         while (
-            len(self.model) > MAX_ENTRIES
-            or sum(len(value) for _, value in self.model) > MAX_BYTES
+            len(self.model) > MAX_ENTRIES or sum(len(value) for _, value in self.model) > MAX_BYTES
         ):
             self.model.pop(0)
             self.evictions += 1
@@ -70,13 +70,27 @@ class AgainstAList(RuleBasedStateMachine):
 TestAgainstAList = AgainstAList.TestCase
 
 
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 20), st.integers())))
+def test_a_memo_forgets_the_oldest_first(steps: list[tuple[bool, int, int]]) -> None:
+    memo: Memo[int, int] = Memo(5)
+    model: dict[int, int] = {}
+    for write, key, value in steps:
+        if write:
+            memo.put(key, value)
+            if key not in model and len(model) == 5:
+                del model[next(iter(model))]
+            model[key] = value
+        assert memo.get(key) == model.get(key)
+        assert len(memo) == len(model) <= 5
+
+
 def test_items_may_be_walked_while_the_map_changes() -> None:
     lru: SizedLRU[int, bytes] = SizedLRU(10, 10, len)
     for key in range(5):
         lru.put(key, b"x")
 
-    for key, _ in lru.items():
-        lru.pop(key)
+    for key, value in lru.items():
+        assert lru.pop(key) == value
 
     assert len(lru) == 0
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.gateway import ScriptedLeg, make_upstream
 
 from fairlead.gateway.headers import (
     CREDENTIALS,
@@ -15,6 +14,7 @@ from fairlead.gateway.headers import (
     forwarded,
 )
 from fairlead.gateway.legs.base import Headers
+from support.gateway import ScriptedLeg, make_upstream
 
 UPSTREAM = make_upstream(ScriptedLeg())
 CALLERS = make_upstream(ScriptedLeg(), credentials="caller")

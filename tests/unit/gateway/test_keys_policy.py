@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.gateway import make_request
 
 from fairlead.errors import RequestError
 from fairlead.gateway.keys import (
@@ -19,6 +18,7 @@ from fairlead.gateway.keys import (
     read_facts,
 )
 from fairlead.gateway.legs.base import Headers
+from support.gateway import make_request
 
 GENERATING = [b"/v1/chat/completions", b"/v1/responses", b"/v1/messages"]
 ALWAYS_DETERMINISTIC = [b"/v1/embeddings", b"/v1/messages/count_tokens"]

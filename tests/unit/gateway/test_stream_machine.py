@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from support.gateway import ScriptedReply, turns
 
 from fairlead.core.tasks import TaskOwner
 from fairlead.errors import ClosedError, UpstreamBrokenError
 from fairlead.gateway.stream import Answer, Flight, FlightBudget, Follower
+from support.gateway import ScriptedReply, turns
 
 T = TypeVar("T")
 MAX_BYTES, BUDGET = 60, 100

@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 
 Headers = list[tuple[bytes, bytes]]
-"""Header fields in order, duplicates kept, names in lower case, values as they came."""
+"""Header fields in order, duplicates kept; names in lower case, values stripped."""
 
 
 class LegOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,7 +121,8 @@ class Leg(Protocol):
         Cancelling closes the connection. Raises `UpstreamUnreachableError` (nothing was sent),
         `UpstreamBusyError` (no connection became free), `UpstreamTimeoutError`,
         `UpstreamBrokenError`. A kept-alive connection that turns out closed before any byte of
-        the answer is replaced once by a new one.
+        the answer is replaced once by a new one. `RequestError` (400) for a request that cannot be
+        written, `ClosedError` once the leg is closed.
         """
         ...
 

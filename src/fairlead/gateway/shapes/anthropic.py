@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
-from fairlead.gateway.shapes.base import Usage, ends_events, events, last_event, tokens
+from fairlead.gateway.shapes.base import (
+    Reading,
+    Usage,
+    ends_events,
+    events,
+    read_answer,
+    tokens,
+    usage_in_fragment,
+)
 
 _TYPES = {
     400: "invalid_request_error",
@@ -18,22 +24,6 @@ _TYPES = {
     504: "timeout_error",
     529: "overloaded_error",
 }
-
-
-class _Answer(msgspec.Struct):
-    type: Any = None
-    usage: Any = None
-    message: Any = None
-
-
-_decode = msgspec.json.Decoder(_Answer).decode
-
-
-def _read(data: bytes) -> _Answer | None:
-    try:
-        return _decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None  # not an object in JSON: nothing of it is known
 
 
 def _figures(usage: object) -> Usage:
@@ -69,28 +59,31 @@ class Anthropic:
         gap = b"" if ends_events(sent) else b"\n\n"
         return gap + b"event: error\ndata: " + msgspec.json.encode(body) + b"\n\n"
 
-    def is_complete(self, body: bytes, *, stream: bool) -> bool:
+    def read(self, body: bytes, *, stream: bool) -> Reading:
         """A stream ends with `message_stop` and has no error event; a plain answer is no error."""
         if stream:
-            # JSON cannot hold a raw newline, so this finds events, never text inside one.
-            failed = b"\nevent: error" in body or body.startswith(b"event: error")
-            return last_event(body)[0] == b"message_stop" and not failed
-        answer = _read(body)
-        return answer is not None and answer.type != "error"
+            return self._read_stream(body)
+        answer = read_answer(body)
+        if answer is None:
+            return Reading(complete=False, usage=_figures(usage_in_fragment(body)))
+        failed = answer.type == "error" or answer.error is not None
+        return Reading(complete=not failed, usage=_figures(answer.usage))
 
-    def usage(self, body: bytes, *, stream: bool) -> Usage:
-        """Of the message; in a stream the start's input and the last delta's output."""
-        if not stream:
-            answer = _read(body)
-            return _figures(answer.usage) if answer else Usage()
-        found = Usage()
-        for _, data in events(body):
-            if b'"usage"' not in data or (answer := _read(data)) is None:
-                continue
-            message = answer.message if isinstance(answer.message, dict) else {}
-            new = _figures(answer.usage or message.get("usage"))
-            found = Usage(
-                found.input_tokens if new.input_tokens is None else new.input_tokens,
-                found.output_tokens if new.output_tokens is None else new.output_tokens,
-            )
-        return found
+    def _read_stream(self, body: bytes) -> Reading:
+        """The start's input figures and the last delta's output."""
+        usage, failed, last = Usage(), False, b""
+        for kind, data in events(body):
+            last = kind
+            failed = failed or kind == b"error"
+            if b'"usage"' in data and (answer := read_answer(data)) is not None:
+                message = answer.message if isinstance(answer.message, dict) else {}
+                usage = _later(usage, _figures(answer.usage or message.get("usage")))
+        return Reading(complete=last == b"message_stop" and not failed, usage=usage)
+
+
+def _later(before: Usage, after: Usage) -> Usage:
+    """What is known after an event: its own figures where it has any."""
+    return Usage(
+        before.input_tokens if after.input_tokens is None else after.input_tokens,
+        before.output_tokens if after.output_tokens is None else after.output_tokens,
+    )

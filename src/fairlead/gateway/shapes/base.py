@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -20,6 +21,14 @@ class Usage(msgspec.Struct, frozen=True):
         if self.input_tokens is None and self.output_tokens is None:
             return None
         return (self.input_tokens or 0) + (self.output_tokens or 0)
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """What an answer's body says of itself."""
+
+    complete: bool
+    """It is whole and successful, by the API's own end and without an error."""
+    usage: Usage
 
 
 class Shape(Protocol):
@@ -41,13 +50,32 @@ class Shape(Protocol):
         """An event that ends a broken stream; `sent` is the last part of what went out before."""
         ...
 
-    def is_complete(self, body: bytes, *, stream: bool) -> bool:
-        """Whether a 200 answer is whole, successful and worth keeping."""
+    def read(self, body: bytes, *, stream: bool) -> Reading:
+        """Read an answer; of a part of one (its beginning and end) the usage figures only."""
         ...
 
-    def usage(self, body: bytes, *, stream: bool) -> Usage:
-        """Usage figures found in (a part of) the answer."""
-        ...
+
+class Answer(msgspec.Struct):
+    """The fields of an answer, or of an event of it, that tell how it went; types are open."""
+
+    object: Any = None
+    type: Any = None
+    error: Any = None
+    status: Any = None
+    usage: Any = None
+    response: Any = None
+    message: Any = None
+
+
+_decode_answer = msgspec.json.Decoder(Answer).decode
+
+
+def read_answer(data: bytes) -> Answer | None:
+    """The fields of the JSON object in `data`; None where it is none."""
+    try:
+        return _decode_answer(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def events(body: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -58,7 +86,9 @@ def events(body: bytes) -> Iterator[tuple[bytes, bytes]]:
     """
     kind = b""
     data: list[bytes] = []
-    for line in body.replace(b"\r\n", b"\n").split(b"\n"):
+    if b"\r" in body:
+        body = body.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    for line in body.split(b"\n"):
         if not line:
             if kind or data:
                 yield kind, b"\n".join(data)
@@ -71,18 +101,27 @@ def events(body: bytes) -> Iterator[tuple[bytes, bytes]]:
         yield kind, b"\n".join(data)
 
 
-def last_event(body: bytes) -> tuple[bytes, bytes]:
-    """The last event's (type, data); both empty where there is none."""
-    tail = body.replace(b"\r\n", b"\n").rstrip(b"\n").rsplit(b"\n\n", 1)[-1]
-    last = (b"", b"")
-    for event in events(tail):
-        last = event
-    return last
-
-
 def ends_events(sent: bytes) -> bool:
     """Whether `sent`, the end of a stream so far, ends with a whole event (or is empty)."""
     return not sent or sent.endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))
+
+
+def usage_in_fragment(body: bytes) -> Any:
+    """The value of the last `"usage"` key in a piece of JSON whose beginning is not known.
+
+    Inside of a string the quotes would be escaped, so what is found is a key or a whole value.
+    """
+    at = body.rfind(b'"usage"')
+    if at < 0:
+        return None
+    rest = body[at + len(b'"usage"') : at + 4096].lstrip()
+    if not rest.startswith(b":"):
+        return None
+    try:
+        text = rest[1:].decode("utf-8", "replace").lstrip()
+        return json.JSONDecoder().raw_decode(text)[0]
+    except (ValueError, RecursionError):
+        return None
 
 
 def tokens(value: object) -> int | None:

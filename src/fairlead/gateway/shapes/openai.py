@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
-from fairlead.gateway.shapes.base import Usage, ends_events, events, last_event, tokens
+from fairlead.gateway.shapes.base import (
+    Answer,
+    Reading,
+    Usage,
+    ends_events,
+    events,
+    read_answer,
+    tokens,
+    usage_in_fragment,
+)
 
 _TYPES = {429: "rate_limit_error", 401: "authentication_error", 403: "permission_error"}
-
-
-class _Answer(msgspec.Struct):
-    error: Any = None
-    status: Any = None
-    usage: Any = None
-    response: Any = None
-
-
-_decode = msgspec.json.Decoder(_Answer).decode
-
-
-def _read(data: bytes) -> _Answer | None:
-    try:
-        return _decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None  # not an object in JSON: nothing of it is known
 
 
 def _figures(usage: object) -> Usage:
@@ -35,6 +25,11 @@ def _figures(usage: object) -> Usage:
         tokens(usage.get("prompt_tokens", usage.get("input_tokens"))),
         tokens(usage.get("completion_tokens", usage.get("output_tokens"))),
     )
+
+
+def _is_error(answer: Answer) -> bool:
+    # Some servers answer 200 with `{"object": "error"}`.
+    return answer.error is not None or answer.object == "error" or answer.type == "error"
 
 
 class OpenAI:
@@ -64,32 +59,31 @@ class OpenAI:
         gap = b"" if ends_events(sent) else b"\n\n"
         return gap + b"data: " + msgspec.json.encode({"error": error}) + b"\n\n"
 
-    def is_complete(self, body: bytes, *, stream: bool) -> bool:
-        """A stream ends with `[DONE]` and has no error event; a plain answer has no error."""
-        if stream:
-            return last_event(body)[1] == b"[DONE]" and not _has_error_event(body)
-        answer = _read(body)
-        return answer is not None and answer.error is None
+    def read(self, body: bytes, *, stream: bool) -> Reading:
+        """A stream ends with `[DONE]` and has no error; its usage is the last that is not null."""
+        return self._read_stream(body) if stream else self._read_plain(body)
 
-    def usage(self, body: bytes, *, stream: bool) -> Usage:
-        """The `usage` object; in a stream the last one that is not null."""
-        if not stream:
-            answer = _read(body)
-            return _figures(answer.usage) if answer else Usage()
-        found = Usage()
-        for _, data in events(body):
-            if b'"usage"' in data and (answer := _read(data)) and isinstance(answer.usage, dict):
-                found = _figures(answer.usage)
-        return found
+    def _read_plain(self, body: bytes) -> Reading:
+        answer = read_answer(body)
+        if answer is None:
+            return Reading(complete=False, usage=_figures(usage_in_fragment(body)))
+        return Reading(complete=self._is_whole(answer), usage=_figures(answer.usage))
 
+    def _is_whole(self, answer: Answer) -> bool:
+        return not _is_error(answer)
 
-def _has_error_event(body: bytes) -> bool:
-    # JSON cannot hold a raw newline, so this finds events, never text inside one.
-    if b"\nevent: error" in body or body.startswith(b"event: error"):
-        return True
-    if b'data: {"error"' not in body and b'data:{"error"' not in body:
-        return False
-    return any((answer := _read(data)) and answer.error is not None for _, data in events(body))
+    def _read_stream(self, body: bytes) -> Reading:
+        usage, failed, last = Usage(), False, b""
+        for kind, data in events(body):
+            last = data
+            failed = failed or kind == b"error"
+            # In a text the quotes would be escaped: most events need not be decoded.
+            if b'"error"' in data or b'"usage"' in data:
+                answer = read_answer(data)
+                if answer is not None:
+                    failed = failed or _is_error(answer)
+                    usage = _figures(answer.usage) if isinstance(answer.usage, dict) else usage
+        return Reading(complete=last == b"[DONE]" and not failed, usage=usage)
 
 
 class OpenAIResponses(OpenAI):
@@ -109,20 +103,22 @@ class OpenAIResponses(OpenAI):
         gap = b"" if ends_events(sent) else b"\n\n"
         return gap + b"event: error\ndata: " + msgspec.json.encode(event) + b"\n\n"
 
-    def is_complete(self, body: bytes, *, stream: bool) -> bool:
-        """`response.completed` ends a whole stream; a plain answer has the status `completed`."""
-        if stream:
-            return last_event(body)[0] == b"response.completed" and not _has_error_event(body)
-        answer = _read(body)
-        return answer is not None and answer.error is None and answer.status == "completed"
+    def _is_whole(self, answer: Answer) -> bool:
+        return not _is_error(answer) and answer.status == "completed"
 
-    def usage(self, body: bytes, *, stream: bool) -> Usage:
-        """Of the response object, which a stream's last event carries."""
-        if not stream:
-            return super().usage(body, stream=False)
-        answer = _read(last_event(body)[1])
+    def _read_stream(self, body: bytes) -> Reading:
+        """`response.completed` ends a whole stream and carries the usage."""
+        failed, last, data = False, b"", b""
+        for kind, content in events(body):
+            last, data = kind, content
+            failed = failed or kind == b"error"
+        answer = read_answer(data)
         response = answer.response if answer else None
-        return _figures(response.get("usage")) if isinstance(response, dict) else Usage()
+        if isinstance(response, dict):
+            usage = _figures(response.get("usage"))
+        else:
+            usage = _figures(usage_in_fragment(body))
+        return Reading(complete=last == b"response.completed" and not failed, usage=usage)
 
 
 class _Numbered(msgspec.Struct):

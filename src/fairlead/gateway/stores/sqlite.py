@@ -165,6 +165,9 @@ class SqliteResponseStore(Resource):
 
     async def purge(self, selector: PurgeSelector) -> int:
         """Remove what is selected, here and in every process that shares the file."""
+        if self._batch is not None:
+            # What waits to be written would come after the purge.
+            self._batch.rows = [r for r in self._batch.rows if not selector.matches(r.key)]
         gone = await self._guarded(lambda: self._file.purge(selector), WRITE_DEADLINE)
         self._known.difference_update(gone)
         return len(gone)

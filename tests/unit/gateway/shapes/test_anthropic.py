@@ -19,7 +19,7 @@ def event(kind: str, **fields: object) -> bytes:
     return b"event: " + kind.encode() + b"\ndata: " + data + b"\n\n"
 
 
-MESSAGE = {
+MESSAGE: dict[str, object] = {
     "id": "m",
     "type": "message",
     "role": "assistant",
@@ -48,9 +48,7 @@ ENDED = (
 ERROR = event("error", error={"type": "overloaded_error", "message": "Overloaded"})
 
 
-def client(
-    body: bytes, status: int = 200, kind: str = "text/event-stream"
-) -> anthropic.Anthropic:
+def client(body: bytes, status: int = 200, kind: str = "text/event-stream") -> anthropic.Anthropic:
     answer = httpx2.Response(status, content=body, headers={"content-type": kind})
     return anthropic.Anthropic(
         api_key="sk-x",
@@ -90,10 +88,11 @@ def test_the_official_client_reads_our_errors(status: int, answered: int, kind: 
 
 def test_the_official_client_reads_the_end_of_a_broken_stream() -> None:
     body = BEGUN + ANTHROPIC.stream_error("upstream 'x': gone", "upstream_broken", BEGUN)
-    seen = []
-    with client(body) as sdk, pytest.raises(anthropic.APIStatusError, match="gone"):
-        for part in sdk.messages.create(model="m", max_tokens=5, messages=[], stream=True):
-            seen.append(part.type)
+    seen: list[str] = []
+    with client(body) as sdk:
+        parts = sdk.messages.create(model="m", max_tokens=5, messages=[], stream=True)
+        with pytest.raises(anthropic.APIStatusError, match="gone"):
+            seen.extend(part.type for part in parts)
 
     assert seen[:2] == ["message_start", "content_block_start"]
     assert seen[-1] == "content_block_delta"
@@ -124,14 +123,14 @@ def test_an_error_event_begins_a_line_of_its_own() -> None:
     ],
 )
 def test_a_stream_is_whole_with_its_last_event_and_no_error(body: bytes, whole: bool) -> None:
-    assert ANTHROPIC.is_complete(body, stream=True) == whole
+    assert ANTHROPIC.read(body, stream=True).complete == whole
 
 
 def test_text_that_speaks_of_errors_is_no_error() -> None:
     text = {"type": "text_delta", "text": "write:\nevent: error\ndata: {}\n\n"}
     body = BEGUN + event("content_block_delta", index=0, delta=text) + ENDED
 
-    assert ANTHROPIC.is_complete(body, stream=True)
+    assert ANTHROPIC.read(body, stream=True).complete
 
 
 @pytest.mark.parametrize(
@@ -148,20 +147,20 @@ def test_text_that_speaks_of_errors_is_no_error() -> None:
     ],
 )
 def test_a_plain_answer_is_whole_when_it_is_no_error(body: bytes, whole: bool) -> None:
-    assert ANTHROPIC.is_complete(body, stream=False) == whole
+    assert ANTHROPIC.read(body, stream=False).complete == whole
 
 
 def test_usage_counts_what_was_read_from_and_written_to_the_prompt_cache() -> None:
-    assert ANTHROPIC.usage(json.dumps(MESSAGE).encode(), stream=False) == Usage(60, 1)
-    assert ANTHROPIC.usage(BEGUN + ENDED, stream=True) == Usage(60, 9)
-    assert ANTHROPIC.usage(BEGUN, stream=True) == Usage(60, 1)
-    assert ANTHROPIC.usage(b'{"input_tokens":12}', stream=False) == Usage()
+    assert ANTHROPIC.read(json.dumps(MESSAGE).encode(), stream=False).usage == Usage(60, 1)
+    assert ANTHROPIC.read(BEGUN + ENDED, stream=True).usage == Usage(60, 9)
+    assert ANTHROPIC.read(BEGUN, stream=True).usage == Usage(60, 1)
+    assert ANTHROPIC.read(b'{"input_tokens":12}', stream=False).usage == Usage()
 
 
 def test_the_last_figures_of_a_stream_count() -> None:
     late = event("message_delta", delta={}, usage={"input_tokens": 70, "output_tokens": 9})
 
-    assert ANTHROPIC.usage(BEGUN + late, stream=True) == Usage(70, 9)
+    assert ANTHROPIC.read(BEGUN + late, stream=True).usage == Usage(70, 9)
 
 
 @pytest.mark.parametrize("usage", [None, [], "x", {"input_tokens": -1, "output_tokens": "2"}])
@@ -169,12 +168,12 @@ def test_figures_that_cannot_be_are_not_known(usage: object) -> None:
     plain = json.dumps({"type": "message", "usage": usage, "message": "x"}).encode()
     streamed = event("message_start", message={"usage": usage}) + event("x", usage=usage)
 
-    assert ANTHROPIC.usage(plain, stream=False) == Usage()
-    assert ANTHROPIC.usage(streamed, stream=True) == Usage()
+    assert ANTHROPIC.read(plain, stream=False).usage == Usage()
+    assert ANTHROPIC.read(streamed, stream=True).usage == Usage()
 
 
 @given(body=st.binary(max_size=80), stream=st.booleans())
 def test_garbage_tells_nothing(body: bytes, stream: bool) -> None:
-    assert not ANTHROPIC.is_complete(b"\x00" + body, stream=stream) or stream
-    assert ANTHROPIC.usage(body, stream=stream) == Usage()
+    assert not ANTHROPIC.read(b"\x00" + body, stream=stream).complete or stream
+    assert ANTHROPIC.read(body, stream=stream).usage == Usage()
     assert ANTHROPIC.stream_error("m", "c", body).endswith(b"\n\n")

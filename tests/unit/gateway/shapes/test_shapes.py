@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.gateway.legs.base import Headers
 from fairlead.gateway.shapes import ANTHROPIC, OPENAI, OPENAI_RESPONSES, Shape, shape_of
-from fairlead.gateway.shapes.base import ends_events, events, last_event, tokens
+from fairlead.gateway.shapes.base import ends_events, events, tokens
 
 VERSION: Headers = [(b"accept", b"*/*"), (b"anthropic-version", b"2023-06-01")]
 
@@ -65,19 +64,6 @@ def test_events_are_read_by_the_rules_of_the_standard() -> None:
 
 
 PARTS = st.lists(st.sampled_from([b"event: a\n", b"data: 1\n", b"\n", b": c\n", b"\r\n", b"x"]))
-
-
-@given(PARTS)
-def test_the_last_event_is_the_last_of_all_events(parts: list[bytes]) -> None:
-    body = b"".join(parts)
-    everything = list(events(body))
-    last = last_event(body)
-
-    assert last == (b"", b"") if not everything else last in (everything[-1], (b"", b""))
-
-
-def test_the_last_event_with_a_comment_after_it() -> None:
-    assert last_event(b"data: [DONE]\n\n: bye\n\n") == (b"", b"[DONE]")
 
 
 @pytest.mark.parametrize(
