@@ -39,7 +39,8 @@ class TaskOwner(Resource):
     def __init__(self, on_error: ErrorHandler) -> None:
         self._on_error = on_error
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._loop: asyncio.AbstractEventLoop
+        self.loop: asyncio.AbstractEventLoop
+        """The loop it was opened in."""
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         """Start `coroutine` as a task named `name`; raises `ClosedError` after close."""
@@ -48,7 +49,7 @@ class TaskOwner(Resource):
         except BaseException:
             coroutine.close()
             raise
-        task = self._loop.create_task(coroutine, name=name)
+        task = self.loop.create_task(coroutine, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task
@@ -63,7 +64,7 @@ class TaskOwner(Resource):
 
     async def _open(self) -> None:
         # Asked for once: on Python 3.11 every `get_running_loop` is a system call (getpid).
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
 
     async def _close(self) -> None:
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]

@@ -196,6 +196,7 @@ class BodyDigests:
     def __init__(self, max_entries: int = 8192) -> None:
         self._facts: Memo[bytes, KeyedFacts] = Memo(max_entries)
         self._digests: Memo[bytes, bytes] = Memo(max_entries)
+        self._glimpsed: Memo[int, bool] = Memo(max_entries)
 
     def facts(self, body: bytes) -> Facts:
         """The deciding fields; with the digest, where a temperature makes it likely to be asked.
@@ -204,10 +205,16 @@ class BodyDigests:
         """
         if b'"temperature"' not in body or len(body) > MAX_KEYED_BODY:
             return read_facts(body)
+        # Most bodies never come again: those are told apart by a look at a few places, and only a
+        # second one that looks the same is worth a digest of all of it (0.2 ms for 400 KB).
+        glimpse = hash((len(body), body[:512], body[-512:]))
+        if self._glimpsed.get(glimpse) is None:
+            self._glimpsed.put(glimpse, True)
+            return self._learn(None, body)
         raw = sha256(body).digest()
         return self._facts.get(raw) or self._learn(raw, body)
 
-    def _learn(self, raw: bytes, body: bytes) -> Facts:
+    def _learn(self, raw: bytes | None, body: bytes) -> Facts:
         parsed = _parse(body)
         if parsed is None:
             return read_facts(body)
@@ -220,7 +227,7 @@ class BodyDigests:
         # What is remembered is short, whatever callers put into these fields.
         fields.pop("model", None)
         short = all(type(value) in _SHORT for value in fields.values())
-        if short and len(facts.model) <= _MAX_REMEMBERED_MODEL:
+        if raw is not None and short and len(facts.model) <= _MAX_REMEMBERED_MODEL:
             self._facts.put(raw, facts)
         return facts
 

@@ -115,7 +115,7 @@ class Flight:
 
     def start(self, call: Call, tasks: TaskOwner) -> None:
         """Begin the call in a task that `tasks` owns."""
-        self.loop = asyncio.get_running_loop()
+        self.loop = tasks.loop
         self._task = tasks.spawn(self._run(call), "upstream call")
         self._task.add_done_callback(self._gone)
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from fairlead.core.clock import SYSTEM_CLOCK, Clock
 from fairlead.errors import ConfigurationError
 from fairlead.gateway.base import ResponseStore
 
 CACHE_FILE = "responses.sqlite"
-REDIS_SCHEMES = frozenset({"redis", "rediss"})
+REDIS_SCHEMES = ("redis", "rediss", "valkey", "valkeys")
+
+_KNOWN = ", ".join(f"{scheme}://" for scheme in REDIS_SCHEMES)
 
 
 def open_store(
@@ -35,10 +36,12 @@ def open_store(
         return SqliteResponseStore(
             data_dir / CACHE_FILE, max_bytes=max_bytes, ttl=ttl, clock=clock, on_warning=on_warning
         )
-    if urlsplit(url).scheme in REDIS_SCHEMES:
+    scheme, separator, _ = url.partition("://")
+    if separator and scheme in REDIS_SCHEMES:
         from fairlead.gateway.stores.redis import RedisResponseStore  # noqa: PLC0415 - see above
 
         return RedisResponseStore(url, ttl=ttl, clock=clock, on_warning=on_warning)
+    # Only what stands before the address is shown: the rest may hold a password.
     raise ConfigurationError(
-        "cache.url", urlsplit(url).scheme, "use sqlite, redis:// or rediss:// (Valkey, too)"
+        "cache.url", f"{scheme}://…" if separator else "…", f"use sqlite, or {_KNOWN}"
     )

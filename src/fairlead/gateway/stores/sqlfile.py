@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
-from importlib.resources import files
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import apsw
 import msgspec
 
+from fairlead.core.ids import request_id
 from fairlead.errors import CacheStoreError
 from fairlead.gateway.base import CacheKey, PurgeSelector
-
-OLDEST_LIBRARY = (3, 51, 3)
-"""Older ones can lose commits in WAL mode with two connections."""
+from fairlead.gateway.stores.aside import exclusive, set_aside
+from fairlead.gateway.stores.sqlopen import (
+    STATEMENTS,
+    OtherFormError,
+    UnusableFileError,
+    connect,
+    disconnect,
+    immediate,
+    translated,
+)
 
 MAX_ENTRIES = 100_000
-"""So that the index of digests in each process stays small."""
+"""So that the index of digests in each process stays small: about 10 MB."""
 
-T = TypeVar("T")
-
-_APPLICATION_ID = 0x666C7263
-_SCHEMA_VERSION = 1
-_BUSY_MS = 2000
-_KEPT_ASIDE = 2
-_EVICTION_STEPS = 64
-_UNUSABLE = (apsw.CorruptError, apsw.NotADBError)
+_PAGE = 4096
+_FREE_PAGES_KEPT = 1024
+_PAGES_GIVEN_BACK = 2048
+_INDEX_SLACK = 1000
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -38,248 +40,246 @@ class Row(msgspec.Struct, frozen=True):
     created: float
     value: bytes
 
+    @property
+    def size(self) -> int:
+        """Bytes it takes in the file, about: long values have whole pages of their own."""
+        plain = len(self.value) + 300
+        return plain if plain < _PAGE // 2 else -(-plain // _PAGE) * _PAGE
 
-class Change(msgspec.Struct):
+
+class Totals(msgspec.Struct, frozen=True):
+    """What the file holds."""
+
+    entries: int = 0
+    bytes: int = 0
+
+
+class News(msgspec.Struct, frozen=True):
     """What other processes have done since the last look."""
 
-    digests: list[bytes]
+    totals: Totals
+    added: list[bytes]
+    everything: set[bytes] | None
+    """All digests, where some were removed; else None."""
     purges: list[PurgeSelector]
 
 
-class UnusableFileError(CacheStoreError):
-    """The cache file is corrupt, or not one of this version."""
+class Removed(msgspec.Struct):
+    """What made room."""
 
-
-def _load_statements() -> dict[str, str]:
-    text = files(__package__).joinpath("sqlite.sql").read_text(encoding="utf-8")
-    blocks = (block.partition("\n") for block in text.split("-- name: ")[1:])
-    return {name.strip(): sql.strip() for name, _, sql in blocks}
-
-
-_SQL = _load_statements()
+    digests: list[bytes] = []
+    evicted: int = 0
+    """How many of them were not expired."""
 
 
 class CacheFile:
     """One connection to the file. Raises `CacheStoreError`; `UnusableFileError` is one."""
 
-    def __init__(self, path: Path, sender: str) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._sender = sender
+        self._sender = request_id()
         self._connection: apsw.Connection | None = None
         self._inode = 0
-        self._seen_version = -1
-        self._last_seq = 0
+        self._seen_version = 0
+        self._last_entry = 0
         self._last_purge = 0
 
-    def open(self, on_warning: Callable[[str], None]) -> None:
-        """Open or make it; one that cannot be used is set aside first."""
-        _check_library()
-        try:
-            self._connect()
-        except UnusableFileError as error:
-            self.set_aside(str(error), on_warning)
-            self._connect()
+    # ---- opening, and what cannot be used
 
-    def _connect(self) -> None:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            # Made with its mode at once: it holds answers to prompts.
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-            self._inode = self.path.stat().st_ino
-            self._connection = apsw.Connection(str(self.path))
-            self._prepare(self._connection)
-            self._last_purge = self._one("last_announcement")
-        except _UNUSABLE as error:
-            self.close()
-            raise UnusableFileError(f"it is not a readable database ({error})") from error
-        except UnusableFileError:
-            self.close()
-            raise
-        except (apsw.Error, OSError) as error:
-            self.close()
-            raise CacheStoreError(f"{self.path}: {error}") from error
+    def open(self, *, replace: bool) -> str | None:
+        """Open or make it. Corrupt, it is set aside first: then the result tells so.
 
-    def _prepare(self, connection: apsw.Connection) -> None:
-        connection.set_busy_timeout(_BUSY_MS)
-        connection.pragma("mmap_size", 0)
-        connection.pragma("auto_vacuum", "INCREMENTAL")
-        connection.pragma("journal_mode", "WAL")
-        # A cache: after a power cut the last entries may be gone, after a kill none is.
-        connection.pragma("synchronous", "NORMAL")
-        with _Immediate(connection):
-            application = connection.pragma("application_id")
-            version = connection.pragma("user_version")
-            if (application, version) == (_APPLICATION_ID, _SCHEMA_VERSION):
-                return
-            if list(connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1")):
-                raise UnusableFileError(f"it has another form (version {version})")
-            connection.execute(_SQL["schema"])
-            connection.pragma("application_id", _APPLICATION_ID)
-            connection.pragma("user_version", _SCHEMA_VERSION)
-
-    def set_aside(self, reason: str, on_warning: Callable[[str], None]) -> None:
-        """Rename the file, unless another process has replaced it meanwhile; keep two such."""
+        `replace` does the same to a file of another form. Without it such a file is left alone:
+        two versions that run at once must not take it from each other for ever.
+        """
         self.close()
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
-        aside = self.path.with_name(f"{self.path.name}.unusable-{stamp}")
+        with translated(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with exclusive(self.path):
+                told = None
+                try:
+                    self._connection = connect(self.path)
+                except UnusableFileError as error:
+                    if isinstance(error, OtherFormError) and not replace:
+                        raise
+                    told = self._set_aside(str(error))
+                    self._connection = connect(self.path)
+                self._inode = self.path.stat().st_ino
+                return told
+
+    def abandon(self, reason: str) -> str:
+        """Close it and set it aside, unless another process has done that; what was done."""
+        self.close()
+        with translated(self.path), exclusive(self.path):
+            if self._is_moved():
+                return f"the response cache {self.path} was replaced: {reason}"
+            return self._set_aside(reason)
+
+    def _set_aside(self, reason: str) -> str:
+        aside = set_aside(self.path)
+        return f"the response cache {self.path} is set aside as {aside.name}: {reason}"
+
+    def _is_moved(self) -> bool:
         try:
-            if self.path.stat().st_ino == self._inode:
-                self.path.rename(aside)
-                for suffix in ("-wal", "-shm"):
-                    self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-                on_warning(f"the response cache {self.path} is set aside as {aside.name}: {reason}")
-            for old in sorted(self.path.parent.glob(f"{self.path.name}.unusable-*"))[:-_KEPT_ASIDE]:
-                old.unlink(missing_ok=True)
-        except OSError as error:
-            raise CacheStoreError(f"{self.path} cannot be set aside: {error}") from error
+            return self.path.stat().st_ino != self._inode
+        except FileNotFoundError:
+            return True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection."""
+        return self._connection is not None
 
     def close(self) -> None:
         """Close the connection; idempotent."""
         connection, self._connection = self._connection, None
-        self._seen_version, self._last_seq = -1, 0
         if connection is not None:
-            connection.close()
+            disconnect(connection)
+
+    # ---- entries
 
     def get(self, digest: bytes, oldest: float) -> bytes | None:
-        """The value of an entry created after `oldest`."""
-        for (value,) in self._execute("get", {"digest": digest, "oldest": oldest}):
-            return bytes(value)
-        return None
+        """The value of an entry created at `oldest` or later."""
+        rows = self._execute("get", {"digest": digest, "oldest": oldest})
+        return bytes(rows[0][0]) if rows else None
 
     def remove(self, digest: bytes) -> None:
-        """Drop one entry whose value is damaged."""
-        self._write(lambda: self._execute("remove", {"digest": digest}))
+        """Drop one entry."""
+        with self._transaction():
+            self._execute("remove", {"digest": digest})
 
     def put(self, rows: Iterable[Row], used: dict[bytes, float], now: float) -> None:
         """Write entries and times of use, in one transaction."""
-
-        def write() -> None:
+        with self._transaction():
             for row in rows:
                 self._execute("remove", {"digest": row.key.digest})
-                self._execute("put", _as_parameters(row, now))
+                self._execute("put", _parameters(row, now))
             for digest, when in used.items():
                 self._execute("touch", {"digest": digest, "used": when})
 
-        self._write(write)
+    def shrink(self, max_bytes: int, oldest: float) -> Removed:
+        """Drop some of what is expired and, least recently used first, all that is too much."""
+        with self._transaction():
+            removed = Removed([row[0] for row in self._execute("expire", {"oldest": oldest})])
+        while evicted := self._evict(max_bytes):
+            removed.digests += evicted
+            removed.evicted += len(evicted)
+        if removed.digests:
+            self._give_back()
+        return removed
 
-    def shrink(self, max_bytes: int, oldest: float) -> tuple[list[bytes], int]:
-        """Drop expired entries and, least recently used first, what is too much.
+    def _evict(self, max_bytes: int) -> list[bytes]:
+        """One small step of making room."""
+        totals = self.totals()
+        excess = {"bytes": totals.bytes - max_bytes, "entries": totals.entries - MAX_ENTRIES}
+        if max(excess.values()) <= 0:
+            return []
+        with self._transaction():
+            return [row[0] for row in self._execute("evict", excess)]
 
-        Returns the digests that went and how many of them were evicted for lack of room. In small
-        steps: what is left over goes at the next call.
-        """
-        gone = self._write(lambda: [row[0] for row in self._execute("expire", {"oldest": oldest})])
-        evicted: list[bytes] = []
-        for _ in range(_EVICTION_STEPS):
-            entries, size = self.totals()
-            if size <= max_bytes and entries <= MAX_ENTRIES:
-                break
-            evicted += self._write(lambda: [row[0] for row in self._execute("evict")])
-        if gone or evicted:
-            self._run("PRAGMA incremental_vacuum(1000)")
-        return gone + evicted, len(evicted)
+    def _give_back(self) -> None:
+        # Free pages that the next entries will need anyway stay in the file.
+        free = self._run("PRAGMA freelist_count")[0][0] - _FREE_PAGES_KEPT
+        if free > 0:
+            self._run(f"PRAGMA incremental_vacuum({min(free, _PAGES_GIVEN_BACK)})")
 
-    def purge(self, selector: PurgeSelector) -> list[bytes]:
-        """Remove what is selected, and tell the other processes; the digests that went."""
-        parameters = msgspec.structs.asdict(selector)
+    def totals(self) -> Totals:
+        """What it holds."""
+        return Totals(*self._execute("totals")[0])
 
-        def write() -> list[bytes]:
-            gone = [row[0] for row in self._execute("purge", parameters)]
-            self._execute("announce", {"sender": self._sender, **parameters})
+    # ---- purging
+
+    def select(self, selector: PurgeSelector) -> list[tuple[int, bytes]]:
+        """Row numbers and digests of the entries that are selected."""
+        return self._execute("selected", msgspec.structs.asdict(selector))
+
+    def remove_rows(self, numbers: Iterable[int]) -> int:
+        """Drop these rows, as far as they are there still; how many were."""
+        with self._transaction():
+            return sum(len(self._execute("remove_row", {"seq": number})) for number in numbers)
+
+    def announce(self, selector: PurgeSelector) -> None:
+        """Tell the other processes of a purge."""
+        with self._transaction():
+            parameters = {"sender": self._sender, **msgspec.structs.asdict(selector)}
+            self._execute("announce", parameters)
             self._execute("forget_announcements")
-            return gone
 
-        return self._write(write)
+    # ---- what other processes do
 
-    def totals(self) -> tuple[int, int]:
-        """Entries and bytes in the file."""
-        entries, size = self._execute("totals")[0]
-        return entries, size
+    def load(self) -> tuple[set[bytes], Totals]:
+        """All digests; `news` goes on from here."""
+        # In this order what comes meanwhile is told twice, never missed.
+        self._seen_version = self._run("PRAGMA data_version")[0][0]
+        self._last_purge = self._execute("last_announcement")[0][0]
+        return self._all_digests(), self.totals()
 
-    def changes(self) -> Change | None:
-        """What other processes wrote since the last call; None where nothing was."""
+    def _all_digests(self) -> set[bytes]:
+        self._last_entry = self._execute("last_entry")[0][0]
+        return {row[0] for row in self._execute("digests")}
+
+    def news(self, known: int) -> News | None:
+        """What other processes wrote since the last call; None where nothing was.
+
+        `known` is how many digests the caller has: far more than there are, and they are told
+        anew. Raises `UnusableFileError` where the file is no longer at its place.
+        """
+        if self.is_open and self._is_moved():
+            raise UnusableFileError("it is no longer at its place")
         version = self._run("PRAGMA data_version")[0][0]
         if version == self._seen_version:
             return None
         self._seen_version = version
-        rows = self._execute("digests_after", {"seq": self._last_seq})
+        purges, totals = self._purges_of_others(), self.totals()
+        rows = self._execute("digests_after", {"seq": self._last_entry})
+        if purges or known + len(rows) > 2 * totals.entries + _INDEX_SLACK:
+            return News(totals, [], self._all_digests(), purges)
         if rows:
-            self._last_seq = rows[-1][0]
-        purges = self._execute("announcements_after", {"id": self._last_purge})
-        if purges:
-            self._last_purge = purges[-1][0]
-        others = [PurgeSelector(*row[2:]) for row in purges if row[1] != self._sender]
-        return Change([row[1] for row in rows], others)
+            self._last_entry = rows[-1][0]
+        return News(totals, [row[1] for row in rows], None, purges)
 
-    def _one(self, name: str) -> Any:
-        return self._execute(name)[0][0]
+    def _purges_of_others(self) -> list[PurgeSelector]:
+        rows = self._execute("announcements_after", {"id": self._last_purge})
+        if not rows:
+            return []
+        # Old announcements are forgotten: a gap means that some were missed.
+        missed = rows[0][0] > self._last_purge + 1
+        self._last_purge = rows[-1][0]
+        if missed:
+            return [PurgeSelector()]
+        return [
+            PurgeSelector(digest, model, tenant)
+            for _, sender, digest, model, tenant in rows
+            if sender != self._sender
+        ]
+
+    # ---- SQLite
 
     def _execute(self, name: str, parameters: dict[str, Any] | None = None) -> list[Any]:
-        return self._run(_SQL[name], parameters)
+        return self._run(STATEMENTS[name], parameters)
 
     def _run(self, sql: str, parameters: dict[str, Any] | None = None) -> list[Any]:
+        with translated(self.path):
+            return list(self._connected().execute(sql, parameters or {}))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with translated(self.path), immediate(self._connected()):
+            yield
+
+    def _connected(self) -> apsw.Connection:
         if self._connection is None:
             raise CacheStoreError(f"{self.path} is not open")
-        try:
-            return list(self._connection.execute(sql, parameters or {}))
-        except _UNUSABLE as error:
-            raise UnusableFileError(f"it is corrupt ({error})") from error
-        except apsw.Error as error:
-            raise CacheStoreError(f"{self.path}: {error}") from error
-
-    def _write(self, work: Callable[[], T]) -> T:
-        if self._connection is None:
-            raise CacheStoreError(f"{self.path} is not open")
-        try:
-            with _Immediate(self._connection):
-                return work()
-        except _UNUSABLE as error:
-            raise UnusableFileError(f"it is corrupt ({error})") from error
-        except apsw.Error as error:
-            raise CacheStoreError(f"{self.path}: {error}") from error
+        return self._connection
 
 
-class _Immediate:
-    """`BEGIN IMMEDIATE`: a writer waits at the start, where it can, and not at its first write."""
-
-    def __init__(self, connection: apsw.Connection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            try:
-                self._connection.execute("COMMIT")
-                return
-            except apsw.Error:
-                self._roll_back()
-                raise
-        self._roll_back()
-
-    def _roll_back(self) -> None:
-        # Some errors (a full disk) have rolled back already.
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
-
-
-def _as_parameters(row: Row, now: float) -> dict[str, Any]:
+def _parameters(row: Row, now: float) -> dict[str, Any]:
     return {
         "digest": row.key.digest,
         "tenant": row.key.tenant,
         "model": row.key.model,
         "created": row.created,
         "used": now,
-        "size": len(row.value) + 200,
+        "size": row.size,
         "value": row.value,
     }
-
-
-def _check_library() -> None:
-    version = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
-    if version < OLDEST_LIBRARY:
-        needed = ".".join(map(str, OLDEST_LIBRARY))
-        raise CacheStoreError(
-            f"SQLite {apsw.sqlite_lib_version()} is too old: install apsw >= {needed}"
-        )

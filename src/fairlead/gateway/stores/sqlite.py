@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
+
+import msgspec
 
 from fairlead.core.clock import SYSTEM_CLOCK, Clock
-from fairlead.core.ids import request_id
 from fairlead.core.lifecycle import Resource
 from fairlead.core.tasks import TaskOwner, log_failure
 from fairlead.errors import CacheStoreError
 from fairlead.gateway.base import CacheKey, PurgeSelector, StoredResponse, StoreStatistics
 from fairlead.gateway.stores.codec import pack, unpack
-from fairlead.gateway.stores.sqlfile import CacheFile, Row, UnusableFileError
+from fairlead.gateway.stores.sqlfile import CacheFile, Removed, Row, Totals
+from fairlead.gateway.stores.sqlopen import UnusableFileError, check_library
+from fairlead.gateway.stores.worker import WorkerThread
 
 T = TypeVar("T")
 
@@ -23,18 +27,34 @@ LOOK_EVERY = 1.0
 """Seconds between looks for what other processes wrote and purged."""
 READ_DEADLINE = 0.25
 WRITE_DEADLINE = 30.0
+CLOSE_DEADLINE = 10.0
 MAX_JOBS = 512
 """Reads and writes that may wait for the thread; one more fails at once."""
-_MAX_TOUCHED = 10_000
+MAX_PENDING = 256
+MAX_PENDING_BYTES = 64 * 1024 * 1024
+"""Entries, and their size, that may wait to be written; what is more is dropped and counted."""
+
+_BATCH = 64
+_PURGE_STEP = 256
+_TEND_EVERY = 30
+_MAX_USED = 10_000
 _MAX_VALUE = 128 * 1024 * 1024
 
 
-class _Batch:
-    """Entries that are written in one transaction, and the promise of it."""
+class _Pending(msgspec.Struct, eq=False):
+    """An entry that waits to be written."""
 
-    def __init__(self) -> None:
-        self.rows: list[Row] = []
-        self.written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    key: CacheKey
+    response: StoredResponse
+    done: asyncio.Future[None]
+
+
+class _Written(msgspec.Struct, frozen=True):
+    """What became of a batch."""
+
+    digests: list[bytes]
+    removed: Removed
+    totals: Totals
 
 
 class SqliteResponseStore(Resource):
@@ -55,131 +75,148 @@ class SqliteResponseStore(Resource):
         clock: Clock = SYSTEM_CLOCK,
         on_warning: Callable[[str], None],
     ) -> None:
+        """`on_warning(text)` hears of a file that is set aside or cannot be opened."""
         self.path = path
         self.max_bytes = max_bytes
         self.ttl = ttl
         self._clock = clock
         self._on_warning = on_warning
         self._on_purge: Callable[[PurgeSelector], object] = _nobody
-        self._file = CacheFile(path, request_id())
-        self._thread: ThreadPoolExecutor | None = None
+        self._file = CacheFile(path)
+        self._worker = WorkerThread("response cache", MAX_JOBS)
         self._tasks = TaskOwner(log_failure)
-        self._jobs = 0
         self._known: set[bytes] = set()
-        self._batch: _Batch | None = None
-        self._writing: asyncio.Task[None] | None = None
         self._used: dict[bytes, float] = {}
+        self._pending: list[_Pending] = []
+        self._pending_bytes = 0
+        self._writing: asyncio.Task[None] | None = None
         self._available = False
-        self._totals = (0, 0)
+        self._totals = Totals()
         self._reads = self._hits = self._writes = self._evictions = self._failures = 0
 
     def listen(self, on_purge: Callable[[PurgeSelector], object]) -> None:
-        """Call `on_purge` for purges by other processes."""
+        """Call `on_purge` for purges by other processes, and when the file was replaced."""
         self._on_purge = on_purge
 
+    # ---- opening and closing
+
     async def _open(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="response-cache")
-        await self._tasks.open()
+        check_library()
+        async with AsyncExitStack() as stack:
+            self._worker.start()
+            stack.push_async_callback(self._worker.stop, self._file.close, CLOSE_DEADLINE)
+            await stack.enter_async_context(self._tasks)
+            try:
+                await self._attach(replace=True)
+            except CacheStoreError as error:
+                # The node serves without it; each look tries again.
+                self._failures += 1
+                self._on_warning(f"the persistent response cache is off for now: {error}")
+            self._tasks.spawn(self._keep_looking(), "response cache upkeep")
+            stack.pop_all()
+
+    async def _attach(self, *, replace: bool) -> None:
+        job = partial(self._open_now, replace=replace)
+        told, self._known, self._totals = await self._worker.run(job, WRITE_DEADLINE)
+        if told is not None:
+            self._on_warning(told)
+        self._available = True
+
+    def _open_now(self, *, replace: bool) -> tuple[str | None, set[bytes], Totals]:
+        told = self._file.open(replace=replace)
         try:
-            await self._in_thread(lambda: self._file.open(self._on_warning), WRITE_DEADLINE)
-            self._available = True
-            await self._look()
-        except CacheStoreError as error:
-            # The node serves without it; each look tries again.
-            self._on_warning(f"the persistent response cache is off for now: {error}")
-        self._tasks.spawn(self._keep_looking(), "response cache upkeep")
+            return told, *self._file.load()
+        except UnusableFileError as error:
+            told = self._file.abandon(str(error))
+        self._file.open(replace=False)
+        return told, *self._file.load()
 
     async def _close(self) -> None:
         if self._writing is not None:
-            await asyncio.wait([self._writing], timeout=WRITE_DEADLINE)
+            await asyncio.wait([self._writing], timeout=CLOSE_DEADLINE)
         await self._tasks.close()
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            await asyncio.get_running_loop().run_in_executor(thread, self._last_job)
-            thread.shutdown(wait=False)
+        left = self._take(len(self._pending))
+        self._failures += len(left)
+        self._settle(left, CacheStoreError("closed before it was written"))
+        try:
+            await self._worker.stop(self._last_job, CLOSE_DEADLINE)
+        except CacheStoreError:
+            self._failures += 1
 
     def _last_job(self) -> None:
-        try:
+        # Times of use only, the entries are in the file already: lost, they cost an order.
+        with suppress(CacheStoreError):
             self._file.put([], self._used, self._clock.time())
-        except CacheStoreError:
-            self._failures += 1  # times of use only; the entries are in the file already
         self._file.close()
 
+    # ---- the contract
+
     def may_contain(self, key: CacheKey) -> bool:
-        """Whether the index knows the digest."""
-        return key.digest in self._known
+        """Whether the index knows the digest, and the thread keeps up."""
+        return key.digest in self._known and not self._worker.late
 
     async def get(self, key: CacheKey) -> StoredResponse | None:
         """The entry; raises `CacheStoreError` where the file cannot be read in time."""
+        self._check()
         self._reads += 1
         oldest = self._clock.time() - self.ttl
-        value = await self._guarded(lambda: self._file.get(key.digest, oldest), READ_DEADLINE)
-        response = None if value is None else unpack(value, _MAX_VALUE)
+        response = await self._ask(partial(self._read, key.digest, oldest), READ_DEADLINE)
         if response is None:
             self._known.discard(key.digest)
-            if value is not None:
-                await self._guarded(lambda: self._file.remove(key.digest), WRITE_DEADLINE)
             return None
         self._hits += 1
-        if len(self._used) < _MAX_TOUCHED:
+        if len(self._used) < _MAX_USED:
             self._used[key.digest] = self._clock.time()
         return response
 
+    def _read(self, digest: bytes, oldest: float) -> StoredResponse | None:
+        value = self._file.get(digest, oldest)
+        response = None if value is None else unpack(value, _MAX_VALUE)
+        if value is not None and response is None:
+            # One damaged value is no reason to give up the file.
+            self._file.remove(digest)
+        return response
+
     async def put(self, key: CacheKey, response: StoredResponse) -> None:
-        """Keep it; entries that come together are written in one transaction."""
-        if self._batch is None:
-            self._batch = _Batch()
-        batch = self._batch
-        batch.rows.append(Row(key, response.created, pack(response)))
+        """Keep it; entries that come together are written in one transaction.
+
+        One that is larger than the whole store is left out and counted as a failure.
+        """
+        self._check()
+        size = self._pending_bytes + response.size
+        if len(self._pending) >= MAX_PENDING or size > MAX_PENDING_BYTES:
+            self._failures += 1
+            raise CacheStoreError("too many entries wait to be written")
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pending.append(_Pending(key, response, done))
+        self._pending_bytes = size
         if self._writing is None or self._writing.done():
-            self._writing = self._tasks.spawn(self._write_batches(), "response cache writes")
-        # Shielded: one waiter that is cancelled does not take the others' entries along.
-        await asyncio.shield(batch.written)
-
-    async def _write_batches(self) -> None:
-        """Write what has gathered while the last batch was being written, until nothing has."""
-        while (batch := self._batch) is not None:
-            self._batch = None
-            try:
-                await self._write(batch.rows)
-            except CacheStoreError as error:
-                batch.written.set_exception(error)
-                batch.written.exception()  # a batch may have no waiter left
-            else:
-                batch.written.set_result(None)
-
-    async def _write(self, rows: list[Row]) -> None:
-        used, self._used = self._used, {}
-        now = self._clock.time()
-
-        def write() -> tuple[list[bytes], int, tuple[int, int]]:
-            self._file.put(rows, used, now)
-            gone, evicted = self._file.shrink(self.max_bytes, now - self.ttl)
-            return gone, evicted, self._file.totals()
-
-        gone, evicted, self._totals = await self._guarded(write, WRITE_DEADLINE)
-        self._writes += len(rows)
-        self._evictions += evicted
-        self._known.update(row.key.digest for row in rows)
-        self._known.difference_update(gone)
+            self._writing = self._tasks.spawn(self._write_pending(), "response cache writes")
+        # Each batch before it has its deadline, and their number is bounded.
+        await done
 
     async def purge(self, selector: PurgeSelector) -> int:
         """Remove what is selected, here and in every process that shares the file."""
-        if self._batch is not None:
-            # What waits to be written would come after the purge.
-            self._batch.rows = [r for r in self._batch.rows if not selector.matches(r.key)]
-        gone = await self._guarded(lambda: self._file.purge(selector), WRITE_DEADLINE)
-        self._known.difference_update(gone)
-        return len(gone)
+        self._check()
+        self._drop_pending(selector)
+        rows = await self._ask(partial(self._file.select, selector), WRITE_DEADLINE)
+        self._known.difference_update(digest for _, digest in rows)
+        removed = 0
+        for start in range(0, len(rows), _PURGE_STEP):
+            # In steps, so that reads and other processes' writes find their turn between.
+            numbers = [number for number, _ in rows[start : start + _PURGE_STEP]]
+            removed += await self._ask(partial(self._file.remove_rows, numbers), WRITE_DEADLINE)
+        await self._ask(partial(self._file.announce, selector), WRITE_DEADLINE)
+        self._totals = await self._ask(self._file.totals, WRITE_DEADLINE)
+        return removed
 
     def statistics(self) -> StoreStatistics:
-        """Counts of this process; entries and bytes of the whole file at the last look."""
-        entries, size = self._totals
+        """Counts of this process; entries and bytes of the whole file as last seen."""
         return StoreStatistics(
             backend="sqlite",
-            available=self._available,
-            entries=entries,
-            bytes=size,
+            available=self._available and not self._worker.late,
+            entries=self._totals.entries,
+            bytes=self._totals.bytes,
             max_bytes=self.max_bytes,
             reads=self._reads,
             hits=self._hits,
@@ -188,65 +225,112 @@ class SqliteResponseStore(Resource):
             failures=self._failures,
         )
 
+    # ---- writing
+
+    def _take(self, count: int) -> list[_Pending]:
+        taken, self._pending = self._pending[:count], self._pending[count:]
+        self._pending_bytes -= sum(one.response.size for one in taken)
+        return taken
+
+    def _drop_pending(self, selector: PurgeSelector) -> None:
+        dropped = [one for one in self._pending if selector.matches(one.key)]
+        self._pending = [one for one in self._pending if not selector.matches(one.key)]
+        self._pending_bytes -= sum(one.response.size for one in dropped)
+        self._settle(dropped, None)
+
+    async def _write_pending(self) -> None:
+        while self._pending:
+            batch = self._take(_BATCH)
+            try:
+                await self._write(batch)
+            except CacheStoreError as error:
+                self._settle(batch, error)
+            else:
+                self._settle(batch, None)
+
+    def _settle(self, batch: list[_Pending], error: CacheStoreError | None) -> None:
+        for one in batch:
+            # A waiter that was cancelled has cancelled its future.
+            if not one.done.done():
+                if error is None:
+                    one.done.set_result(None)
+                else:
+                    one.done.set_exception(CacheStoreError(str(error)))
+
+    async def _write(self, batch: list[_Pending]) -> None:
+        """Write a batch and what was used; drop what is expired or too much."""
+        used, self._used = self._used, {}
+        entries = [(one.key, one.response) for one in batch]
+        written = await self._ask(partial(self._write_now, entries, used), WRITE_DEADLINE)
+        self._writes += len(written.digests)
+        self._failures += len(batch) - len(written.digests)
+        self._evictions += written.removed.evicted
+        self._known.update(written.digests)
+        self._known.difference_update(written.removed.digests)
+        self._totals = written.totals
+
+    def _write_now(
+        self, entries: list[tuple[CacheKey, StoredResponse]], used: dict[bytes, float]
+    ) -> _Written:
+        rows = [Row(key, response.created, pack(response)) for key, response in entries]
+        fitting = [row for row in rows if row.size <= self.max_bytes]
+        now = self._clock.time()
+        self._file.put(fitting, used, now)
+        removed = self._file.shrink(self.max_bytes, now - self.ttl)
+        return _Written([row.key.digest for row in fitting], removed, self._file.totals())
+
+    # ---- upkeep
+
     async def _keep_looking(self) -> None:
+        turn = 0
         while True:
             await self._clock.sleep(LOOK_EVERY)
-            try:
-                if not self._available:
-                    await self._reopen()
+            turn += 1
+            # Counted where it came up; the next turn tries again.
+            with suppress(CacheStoreError):
                 await self._look()
-            except CacheStoreError:
-                continue  # counted where it came up; the next look tries again
-
-    async def _reopen(self) -> None:
-        await self._in_thread(lambda: self._file.open(self._on_warning), WRITE_DEADLINE)
-        self._available = True
-        self._on_purge(PurgeSelector())
+                if turn % _TEND_EVERY == 0:
+                    await self._write([])
 
     async def _look(self) -> None:
-        change = await self._guarded(self._file.changes, WRITE_DEADLINE)
-        if change is not None:
-            self._known.update(change.digests)
-            for selector in change.purges:
-                self._on_purge(selector)
-            self._totals = await self._guarded(self._file.totals, WRITE_DEADLINE)
+        if not self._available:
+            await self._attach(replace=False)
+            self._on_purge(PurgeSelector())
+            return
+        news = await self._ask(partial(self._file.news, len(self._known)), WRITE_DEADLINE)
+        if news is None:
+            return
+        self._totals = news.totals
+        if news.everything is not None:
+            self._known = news.everything
+        self._known.update(news.added)
+        for selector in news.purges:
+            self._on_purge(selector)
 
-    async def _guarded(self, job: Callable[[], T], deadline: float) -> T:
-        """Run `job` in the thread; count failures, and set a corrupt file aside."""
-        try:
-            return await self._in_thread(job, deadline)
-        except UnusableFileError as error:
-            self._failures += 1
-            self._known.clear()
-            self._available = False
-            reason = str(error)
-            await self._in_thread(
-                lambda: self._file.set_aside(reason, self._on_warning), WRITE_DEADLINE
-            )
-            raise
-        except CacheStoreError:
-            self._failures += 1
-            raise
+    # ---- the thread
 
-    async def _in_thread(self, job: Callable[[], T], deadline: float) -> T:
-        if self._thread is None:
+    def _check(self) -> None:
+        if not self.is_open:
             raise CacheStoreError("the persistent response cache is not open")
-        if self._jobs >= MAX_JOBS:
-            raise CacheStoreError("too many reads and writes wait for the persistent cache")
-        self._jobs += 1
-        future = asyncio.get_running_loop().run_in_executor(self._thread, job)
-        future.add_done_callback(self._job_done)
-        try:
-            async with asyncio.timeout(deadline):
-                return await asyncio.shield(future)
-        except TimeoutError as error:
-            raise CacheStoreError(f"{self.path} did not answer in time") from error
 
-    def _job_done(self, future: asyncio.Future[Any]) -> None:
-        # The thread cannot be cancelled: its place is free when it has ended.
-        self._jobs -= 1
-        if not future.cancelled():
-            future.exception()  # who still waits has it; who gave up has counted a failure
+    async def _ask(self, job: Callable[[], T], deadline: float) -> T:
+        """Run `job` in the thread; count failures, and give a corrupt file up."""
+        try:
+            return await self._worker.run(partial(self._with_care, job), deadline)
+        except CacheStoreError as error:
+            self._failures += 1
+            if not self._file.is_open and self._available:
+                self._available = False
+                self._known = set()
+                self._on_warning(str(error))
+            raise
+
+    def _with_care(self, job: Callable[[], T]) -> T:
+        try:
+            return job()
+        except UnusableFileError as error:
+            # At once, in the thread: a later job must not find the same damage again.
+            raise UnusableFileError(self._file.abandon(str(error))) from error
 
     def __repr__(self) -> str:
         state = "available" if self._available else "away"

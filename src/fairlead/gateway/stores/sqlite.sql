@@ -11,6 +11,8 @@ CREATE TABLE entries (
 );
 CREATE INDEX entries_used ON entries (used);
 CREATE INDEX entries_created ON entries (created);
+-- Covers the choice of what to purge, so that no value is read for it.
+CREATE INDEX entries_scope ON entries (tenant, model, digest);
 CREATE TABLE totals (entries INTEGER NOT NULL, bytes INTEGER NOT NULL);
 INSERT INTO totals VALUES (0, 0);
 CREATE TRIGGER entries_in AFTER INSERT ON entries BEGIN
@@ -27,8 +29,11 @@ CREATE TABLE purges (
     tenant TEXT
 );
 
+-- name: tables
+SELECT name FROM sqlite_schema WHERE type = 'table';
+
 -- name: get
-SELECT value FROM entries WHERE digest = :digest AND created > :oldest;
+SELECT value FROM entries WHERE digest = :digest AND created >= :oldest;
 
 -- name: remove
 DELETE FROM entries WHERE digest = :digest;
@@ -44,17 +49,27 @@ UPDATE entries SET used = :used WHERE digest = :digest;
 SELECT entries, bytes FROM totals;
 
 -- name: evict
-DELETE FROM entries WHERE seq IN (SELECT seq FROM entries ORDER BY used LIMIT 32) RETURNING digest;
+DELETE FROM entries WHERE seq IN (
+    SELECT seq FROM (
+        SELECT seq,
+            row_number() OVER oldest_first AS place,
+            sum(size) OVER oldest_first - size AS bytes_before
+        FROM (SELECT seq, size, used FROM entries ORDER BY used, seq LIMIT 64)
+        WINDOW oldest_first AS (ORDER BY used, seq ROWS UNBOUNDED PRECEDING)
+    ) WHERE bytes_before < :bytes OR place <= :entries
+) RETURNING digest;
 
 -- name: expire
 DELETE FROM entries WHERE seq IN (
-    SELECT seq FROM entries WHERE created <= :oldest ORDER BY created LIMIT 256
+    SELECT seq FROM entries WHERE created < :oldest ORDER BY created LIMIT 256
 ) RETURNING digest;
 
--- name: purge
-DELETE FROM entries WHERE (:digest IS NULL OR digest = :digest)
-    AND (:model IS NULL OR model = :model) AND (:tenant IS NULL OR tenant = :tenant)
-RETURNING digest;
+-- name: selected
+SELECT seq, digest FROM entries WHERE (:digest IS NULL OR digest = :digest)
+    AND (:model IS NULL OR model = :model) AND (:tenant IS NULL OR tenant = :tenant);
+
+-- name: remove_row
+DELETE FROM entries WHERE seq = :seq RETURNING seq;
 
 -- name: announce
 INSERT INTO purges (sender, digest, model, tenant) VALUES (:sender, :digest, :model, :tenant);
@@ -62,11 +77,17 @@ INSERT INTO purges (sender, digest, model, tenant) VALUES (:sender, :digest, :mo
 -- name: forget_announcements
 DELETE FROM purges WHERE id <= (SELECT max(id) FROM purges) - 1000;
 
--- name: digests_after
-SELECT seq, digest FROM entries WHERE seq > :seq ORDER BY seq;
-
 -- name: last_announcement
 SELECT coalesce(max(id), 0) FROM purges;
 
 -- name: announcements_after
 SELECT id, sender, digest, model, tenant FROM purges WHERE id > :id ORDER BY id;
+
+-- name: last_entry
+SELECT coalesce(max(seq), 0) FROM entries;
+
+-- name: digests
+SELECT digest FROM entries;
+
+-- name: digests_after
+SELECT seq, digest FROM entries WHERE seq > :seq ORDER BY seq;
