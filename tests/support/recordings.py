@@ -75,7 +75,7 @@ def _stop(index: int) -> dict[str, Any]:
     return {"type": "content_block_stop", "index": index}
 
 
-_MESSAGE = {
+_MESSAGE: dict[str, Any] = {
     "id": "msg_01XFDUDYJgAACzvnptvVoYEL",
     "type": "message",
     "role": "assistant",

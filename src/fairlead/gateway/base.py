@@ -135,7 +135,7 @@ class StoredResponse(msgspec.Struct, frozen=True):
     created: float
     """Seconds since 1970 when it was stored first; the time to live counts from here."""
     tokens: int
-    """Total tokens by the answer's own usage figures, or an estimate of bytes / 4."""
+    """Total tokens by the answer's own usage figures, or an estimate (an event, or four bytes)."""
 
     @property
     def size(self) -> int:

@@ -119,8 +119,15 @@ def keep(
         headers=[field for field in answered(headers) if not is_per_answer(field[0])],
         body=body,
         created=now,
-        tokens=len(body) // 4 if total is None else total,
+        tokens=_estimate(headers, body) if total is None else total,
     )
+
+
+def _estimate(headers: Headers, body: bytes) -> int:
+    """Tokens of an answer that gives no figure: one an event, or one in four bytes."""
+    if is_event_stream(headers) and not content_coding(headers):
+        return body.count(b"\ndata:") + body.startswith(b"data:")
+    return len(body) // 4
 
 
 def is_per_answer(name: bytes) -> bool:

@@ -23,7 +23,7 @@ _HEAD_SAMPLE = 8 * 1024
 _TAIL_SAMPLE = 16 * 1024
 _WHOLE_SAMPLE = 1024 * 1024
 
-_NOT_FOR_FOLLOWERS = frozenset({b"set-cookie", b"x-request-id"})
+_NOT_FOR_FOLLOWERS = frozenset({b"set-cookie", b"x-request-id", b"request-id"})
 
 
 class Sample:

@@ -144,7 +144,8 @@ class Snapshot(msgspec.Struct, kw_only=True):
 
     def set(self, family: str, value: float, *labels: str) -> None:
         """Give the series of `family` with these label values its value."""
-        self.numbers.setdefault(family, {})[labels] = value
+        # A bool counts as a number here, but would not come back as one from a worker's file.
+        self.numbers.setdefault(family, {})[labels] = float(value)
 
     def add(self, family: str, value: float, *labels: str) -> None:
         """Add to the series of `family` with these label values."""

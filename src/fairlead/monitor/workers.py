@@ -7,6 +7,7 @@ that dies leaves its last file: its counters stay, its gauges go once the file i
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import threading
@@ -21,6 +22,7 @@ from fairlead.core.tasks import ErrorHandler, TaskOwner, log_failure
 from fairlead.monitor.base import Snapshot
 from fairlead.monitor.merge import merge
 
+_log = logging.getLogger("fairlead.monitor")
 SUFFIX = ".metrics"
 FAILURES = "fairlead_metrics_snapshot_failures_total"
 
@@ -130,7 +132,9 @@ class WorkerSnapshots(Resource):
             return msgspec.msgpack.decode(path.read_bytes(), type=Snapshot)
         except FileNotFoundError:
             return None  # a first start, or cleared between listing and reading
-        except (OSError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError) as error:
+            if not self.failures:
+                _log.warning("the metrics of %s are left out: %s", path.name, error)
             self.failures += 1
             return None
 

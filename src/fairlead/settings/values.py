@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BeforeValidator, Field, ValidationInfo
 
+from fairlead.gateway.stores import REDIS_SCHEMES
 from fairlead.settings.redaction import SecretUrl
 
 KiB = 1024
@@ -147,7 +148,7 @@ def _cache_url(value: object) -> object:
     if not isinstance(value, str):
         return value
     parts = _split(value)
-    if value != "sqlite" and (parts.scheme not in {"redis", "rediss"} or not parts.hostname):
+    if value != "sqlite" and (parts.scheme not in REDIS_SCHEMES or not parts.hostname):
         raise ValueError('must be "sqlite", "redis://HOST:PORT/DB" or "rediss://HOST:PORT/DB"')
     return SecretUrl(value)
 

@@ -25,6 +25,10 @@ _JOIN_BELOW = 65_536
 """Smaller bodies are copied behind their head: one `write(2)` is cheaper than a vector."""
 
 
+STALE_WITHIN = 1.0
+"""Seconds after a request within which a silent close means that the connection was stale."""
+
+
 class Wiring(msgspec.Struct):
     """What the connections of one leg share."""
 
@@ -299,7 +303,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         if reply is None:
             self.fail(ClosedError())
-        elif self._used and not reply.status and not self._head_bytes:
+        elif self._used and not reply.status and not self._head_bytes and self._sent_just_now():
             reply.stale = True
             self.discard()
             reply.wake()
@@ -307,6 +311,12 @@ class Connection(asyncio.BufferedProtocol):
             self.fail(self._broken(f"the answer broke off{why}"))
         else:
             self.fail(self._broken(f"it closed the connection without an answer{why}"))
+
+    def _sent_just_now(self) -> bool:
+        # An idle connection that the upstream was about to close shows at once. One that is closed
+        # later had the request: sending it again could be paid for twice.
+        sent = self.deadline - self._wiring.options.first_byte_timeout
+        return self._wiring.deadlines.monotonic() - sent < STALE_WITHIN
 
     def _malformed(self, reply: LeanReply, error: Exception) -> None:
         if self._over:  # the answer is whole; what follows it is not our business
