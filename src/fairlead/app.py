@@ -42,9 +42,17 @@ from fairlead.monitor.writer import LineWriter
 from fairlead.settings import Settings, UpstreamSettings
 from fairlead.web.api import create_api
 from fairlead.web.base import Check
-from fairlead.web.middleware import Identity, LocalIdentity
+from fairlead.web.middleware import LOOPBACK_NAMES, Identity, LocalIdentity
 from fairlead.web.protocol import Limits
-from fairlead.web.server import ServerOptions, Workers, address_of, bind, run_edge, run_loop
+from fairlead.web.server import (
+    ServerOptions,
+    Workers,
+    address_of,
+    bind,
+    run_edge,
+    run_loop,
+    stop_with_parent,
+)
 
 _log = logging.getLogger("fairlead")
 
@@ -64,7 +72,7 @@ class Node(Resource):
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.settings = settings
-        self.identity: Identity = identity or LocalIdentity()
+        self.identity: Identity = identity or LocalIdentity(_own_hosts(settings))
         self.clock = clock
         self.draining = False
         self.buffered = 0
@@ -170,7 +178,7 @@ class Node(Resource):
         return Upstream(
             name=settings.name,
             shape=settings.shape,
-            base_path=urlsplit(base_url or "").path.rstrip("/"),
+            base_path=settings.base_path,
             models=settings.models,
             keys=settings.reveal_keys(),
             credentials=settings.credentials,
@@ -202,8 +210,10 @@ class Node(Resource):
         for upstream in self.settings.upstreams:
             for key in upstream.reveal_keys():
                 self.redactor.register(key)
-        if password := urlsplit(self.settings.cache.url.get_secret_value()).password:
-            self.redactor.register(password)
+        proxies = [upstream.proxy for upstream in self.settings.upstreams]
+        for url in (self.settings.cache.url, self.settings.network.proxy, *proxies):
+            if url is not None and (password := urlsplit(url.get_secret_value()).password):
+                self.redactor.register(password)
 
     # ---- what the web side asks
 
@@ -291,6 +301,7 @@ async def _run(
 ) -> None:
     node = Node(settings, worker=worker)
     node.configure_logging()
+    stop_with_parent()
     async with node:
         await run_edge(node, sock, options, on_ready)
 
@@ -314,6 +325,11 @@ def prepare_data_dir(path: Path) -> Path:
 def run_directory(data_dir: Path) -> Path:
     """Where the workers of one node share their metrics."""
     return data_dir / "run"
+
+
+def _own_hosts(settings: Settings) -> frozenset[str] | None:
+    # With --insecure the network keeps strangers out, and any name may lead here.
+    return None if settings.server.insecure else LOOPBACK_NAMES | {settings.server.host.lower()}
 
 
 def _limits(settings: Settings) -> Limits:

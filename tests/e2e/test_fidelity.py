@@ -167,7 +167,8 @@ async def test_a_chunked_request_body_arrives(
     upstream: ScriptedUpstream, node: NodeProcess
 ) -> None:
     upstream.play(replying(whole(b"{}")))
-    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: n\r\ntransfer-encoding: chunked\r\n\r\n"
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n"
+    head += b"transfer-encoding: chunked\r\n\r\n"
     pieces = [CHAT_BODY[:5], CHAT_BODY[5:], b""]
     chunks = b"".join(b"%x;ext=1\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
     assert (await ask(node.url, head + chunks)).status == 200

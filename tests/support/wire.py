@@ -33,7 +33,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 def post(path: str, body: bytes, *fields: bytes, method: str = "POST") -> bytes:
     """A request with its length; `fields` are whole header lines."""
-    lines = [f"{method} {path} HTTP/1.1".encode(), b"Host: node.test", *fields]
+    lines = [f"{method} {path} HTTP/1.1".encode(), b"Host: localhost", *fields]
     lines.append(b"Content-Length: %d" % len(body))
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 

@@ -23,6 +23,9 @@ _HEAD_SAMPLE = 8 * 1024
 _TAIL_SAMPLE = 16 * 1024
 _WHOLE_SAMPLE = 1024 * 1024
 
+ONE_PIECE = 65_536
+"""Bytes of a stored answer that are written without asking whether the client reads."""
+
 _NOT_FOR_FOLLOWERS = frozenset({b"set-cookie", b"x-request-id", b"request-id"})
 
 
@@ -76,7 +79,6 @@ class Exchange:
     __slots__ = (
         "candidates",
         "clock",
-        "facts_stream",
         "plan",
         "request",
         "shape",
@@ -117,7 +119,24 @@ class Exchange:
         self.sink.start(status, fields)
 
     def serve_hit(self, hit: Hit, *, persistent: bool) -> None:
-        """Answer from the cache, in one piece."""
+        """Answer from the cache, in one piece: for bodies up to `ONE_PIECE`."""
+        self._start_hit(hit, persistent=persistent)
+        self.sink.write(hit.response.body)
+        self.sink.finish()
+        self.usage.response_bytes = len(hit.response.body)
+
+    async def serve_large_hit(self, hit: Hit, *, persistent: bool) -> None:
+        """Answer from the cache at the client's pace: one that does not read holds little."""
+        self._start_hit(hit, persistent=persistent)
+        body = memoryview(hit.response.body)
+        for start in range(0, len(body), ONE_PIECE):
+            piece = bytes(body[start : start + ONE_PIECE])
+            self.usage.response_bytes += len(piece)
+            if not self.sink.write(piece):
+                await self.sink.drain()
+        self.sink.finish()
+
+    def _start_hit(self, hit: Hit, *, persistent: bool) -> None:
         stored = hit.response
         body = stored.body
         headers = [
@@ -129,9 +148,6 @@ class Exchange:
         self.usage.cache_detail = "persistent" if persistent else "memory"
         self.usage.stream = is_event_stream(stored.headers)
         self.start(stored.status, headers, b"fairlead; hit")
-        self.sink.write(body)
-        self.sink.finish()
-        self.usage.response_bytes = len(body)
         self.usage.first_byte = self.clock.monotonic() - self.request.started
 
     async def relay(self, reply: LegReply, cache_status: bytes, *, shared: bool) -> Reading | None:
@@ -144,6 +160,9 @@ class Exchange:
             headers = [field for field in headers if field[0] not in _NOT_FOR_FOLLOWERS]
         stream = is_event_stream(headers)
         self.usage.stream = stream
+        if stream and not content_coding(headers):
+            # An error event may have to follow what comes, beyond any length declared before.
+            headers = [field for field in headers if field[0] != b"content-length"]
         sample = Sample(stream=stream)
         self.start(reply.status, headers, cache_status)
         try:
@@ -203,7 +222,7 @@ class Exchange:
         body = self.shape.error_body(status, str(error), param, code)
         headers = [(b"content-type", b"application/json"), *extra]
         headers.append((b"content-length", b"%d" % len(body)))
-        own = isinstance(error, RequestError)
+        own = isinstance(error, RequestError | CapacityError | ClosedError)
         self.usage.outcome = "rejected" if own else "upstream_error"
         self.usage.error_kind = error_kind(error)
         if isinstance(error, UpstreamError):
@@ -250,8 +269,12 @@ def _as_answer(error: FairleadError) -> tuple[int, str | None, Headers]:
     if isinstance(error, UpstreamKeyError):
         # The official clients retry a 502; with a dead key that cannot help.
         return 502, "upstream_credentials", [(b"x-should-retry", b"false")]
-    if isinstance(error, UpstreamBusyError | CapacityError | ClosedError):
-        return 503, f"upstream_{error_kind(error)}", [(b"retry-after", b"1")]
+    if isinstance(error, CapacityError):
+        return 503, "overloaded", [(b"retry-after", b"1")]
+    if isinstance(error, ClosedError):
+        return 503, "shutting_down", [(b"retry-after", b"1")]
+    if isinstance(error, UpstreamBusyError):
+        return 503, "upstream_busy", [(b"retry-after", b"1")]
     if isinstance(error, UpstreamTimeoutError):
         return 504, "upstream_timeout", []
     return 502, f"upstream_{error_kind(error)}", []

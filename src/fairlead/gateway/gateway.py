@@ -24,9 +24,9 @@ from fairlead.errors import (
     UpstreamUnreachableError,
 )
 from fairlead.gateway.base import Balancer, ModelRequest, Recorder, ResponseSink, Upstream
-from fairlead.gateway.caching import Plan
+from fairlead.gateway.caching import Hit, Plan
 from fairlead.gateway.catalogue import merged_models, needs_merging
-from fairlead.gateway.exchange import Exchange
+from fairlead.gateway.exchange import ONE_PIECE, Exchange
 from fairlead.gateway.headers import caller_credential, forwarded, with_codings
 from fairlead.gateway.keys import (
     DETERMINISTIC_PATHS,
@@ -92,8 +92,8 @@ class Gateway(Resource):
             self._finish(exchange)
             return None
         hit = self.cache.peek(plan)
-        if hit is None:
-            return self._respond(exchange, plan)
+        if hit is None or len(hit.response.body) > ONE_PIECE:
+            return self._respond(exchange, plan, hit)
         exchange.serve_hit(hit, persistent=False)
         self._finish(exchange)
         return None
@@ -131,7 +131,7 @@ class Gateway(Resource):
 
     def _facts(self, request: ModelRequest, body: bytes) -> Facts:
         if request.method == b"POST" and request.path in _JSON_PATHS:
-            facts = self.cache.read(body)
+            facts = read_facts(body)
             if not facts.model:
                 raise RequestError(400, "model is missing: say which model", param="model")
             return facts
@@ -161,10 +161,13 @@ class Gateway(Resource):
         except CodingError as error:
             raise RequestError(400, str(error), param="content-encoding") from error
 
-    async def _respond(self, exchange: Exchange, plan: Plan) -> None:
+    async def _respond(self, exchange: Exchange, plan: Plan, hit: Hit | None) -> None:
         self.active += 1
         try:
-            await self._answer(exchange, plan)
+            if hit is not None:
+                await exchange.serve_large_hit(hit, persistent=False)
+            else:
+                await self._answer(exchange, plan)
         except ClientGoneError:
             exchange.client_left()
         except asyncio.CancelledError:
@@ -187,7 +190,7 @@ class Gateway(Resource):
                 answer.reply.close()
             return
         if hit := await self.cache.find(plan):
-            exchange.serve_hit(hit, persistent=True)
+            await exchange.serve_large_hit(hit, persistent=True)
         elif plan.directives.only_if_cached:
             raise _not_cached()
         else:
@@ -212,7 +215,9 @@ class Gateway(Resource):
         request, candidates = exchange.request, exchange.candidates
         if request.path == MODELS_PATH and needs_merging(candidates):
             plain = with_codings(request.headers, _NO_CODINGS)
-            listing = msgspec.structs.replace(request, headers=plain, index=None)
+            # Anthropic lists in pages; 1,000 is the largest it gives.
+            query = b"limit=1000" if exchange.shape.family == "anthropic" else request.query
+            listing = msgspec.structs.replace(request, headers=plain, query=query, index=None)
             return await merged_models(
                 candidates, partial(self._send, listing), exchange.shape.family
             )
@@ -235,7 +240,7 @@ class Gateway(Resource):
         headers = forwarded(request.headers, upstream, key)
         target = _target(request, upstream)
         reply = await upstream.leg.send(LegRequest(request.method, target, headers, request.body))
-        if reply.status in {401, 403} and upstream.credentials == "upstream":
+        if reply.status == 401 and upstream.credentials == "upstream":
             reply.close()
             raise UpstreamKeyError(upstream.name)
         return reply

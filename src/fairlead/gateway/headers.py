@@ -28,6 +28,10 @@ _NOT_FORWARDED = HOP_BY_HOP | {b"host", b"content-length", b"expect"}
 _NOT_FORWARDED_OR_OURS = _NOT_FORWARDED | CREDENTIALS
 
 
+_ACCOUNT = CREDENTIALS | {b"openai-organization", b"openai-project"}
+"""What decides for which account an upstream answers."""
+
+
 def forwarded(headers: Headers, upstream: Upstream, key: str | None) -> Headers:
     """The request's fields as they go to `upstream`; `x-fairlead-*` is for this node only."""
     drop = _NOT_FORWARDED if upstream.credentials == "caller" else _NOT_FORWARDED_OR_OURS
@@ -57,7 +61,7 @@ def answered(headers: Headers) -> Headers:
 
 def caller_credential(headers: Headers) -> bytes:
     """The caller's own credential fields, in a form to take a digest of; empty where none."""
-    return b"\n".join(value for name, value in headers if name in CREDENTIALS)
+    return b"\n".join(value for name, value in headers if name in _ACCOUNT)
 
 
 def _credential(shape: str, key: str) -> tuple[bytes, bytes]:

@@ -32,18 +32,20 @@ LABEL_FIELDS = ("user", "metadata", "safety_identifier", "prompt_cache_key")
 KEY_HEADERS = (b"anthropic-version", b"anthropic-beta", b"openai-beta")
 """Headers that select API behaviour, and so count."""
 
+CONDITIONAL_HEADERS = (b"if-none-match", b"if-modified-since", b"if-match", b"range")
+"""With these the answer may be a 304 or a part, which is nobody else's answer."""
+
 DETERMINISTIC_PATHS = frozenset({b"/v1/embeddings", b"/v1/messages/count_tokens"})
 GENERATING_PATHS = frozenset({b"/v1/chat/completions", b"/v1/responses", b"/v1/messages"})
 MODELS_PATH = b"/v1/models"
 MODELS_TTL = 60.0
 """Seconds that `GET /v1/models` is reused."""
 
-MAX_KEYED_BODY = 8 * 1024 * 1024
+MAX_KEYED_BODY = 2 * 1024 * 1024
 """Larger bodies are not cached: their canonical form would hold the event loop for over 10 ms."""
 
-
-_MAX_REMEMBERED_MODEL = 256
-_SHORT = frozenset({type(None), bool, int, float})
+MAX_STRICT_BODY = 256 * 1024
+"""Of bodies that are not compact JSON: proving those unambiguous takes a slower parser."""
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -62,13 +64,6 @@ class Facts(msgspec.Struct, frozen=True):
     conversation: Any = None
 
 
-class KeyedFacts(Facts, frozen=True):
-    """Facts of a body whose canonical form was made along with them."""
-
-    body_digest: bytes | None = None
-    """SHA-256 of the canonical form; None where that form is ambiguous."""
-
-
 NO_FACTS = Facts()
 _decode_facts = msgspec.json.Decoder(Facts).decode
 
@@ -85,13 +80,9 @@ def read_facts(body: bytes) -> Facts:
         raise RequestError(400, "the body is not valid JSON: it is not UTF-8") from error
     except RecursionError as error:
         raise RequestError(400, "the body is nested too deeply: flatten it") from error
-    _check_model(facts.model)
-    return facts
-
-
-def _check_model(model: Any) -> None:
-    if not isinstance(model, str):
+    if not isinstance(facts.model, str):
         raise RequestError(400, "model must be a string", param="model")
+    return facts
 
 
 class Directives(msgspec.Struct, frozen=True):
@@ -155,6 +146,8 @@ def bypass_reason(
         return "policy"
     if directives.switch == "off" or directives.no_store:
         return "off" if directives.switch == "off" else "no-store"
+    if any(request.header(name) is not None for name in CONDITIONAL_HEADERS):
+        return "conditional"
     if request.method == b"GET" and request.path == MODELS_PATH:
         return None
     generates = request.path in GENERATING_PATHS
@@ -187,60 +180,36 @@ def _server_state(facts: Facts) -> str | None:
 
 
 class BodyDigests:
-    """What was found out about bodies, remembered by the digest of their raw bytes.
+    """Digests of canonical bodies, remembered by the digest of the raw bytes.
 
     A body seen before, byte for byte, costs one SHA-256 instead of a parse and a sorted dump.
-    Bounded by `max_entries`, oldest out first; holds digests and short fields, no content.
+    Bounded by `max_entries`, oldest out first; holds digests only, no content.
     """
 
     def __init__(self, max_entries: int = 8192) -> None:
-        self._facts: Memo[bytes, KeyedFacts] = Memo(max_entries)
         self._digests: Memo[bytes, bytes] = Memo(max_entries)
         self._glimpsed: Memo[int, bool] = Memo(max_entries)
 
-    def facts(self, body: bytes) -> Facts:
-        """The deciding fields; with the digest, where a temperature makes it likely to be asked.
-
-        Raises `RequestError` (400) like `read_facts`.
-        """
-        if b'"temperature"' not in body or len(body) > MAX_KEYED_BODY:
-            return read_facts(body)
+    def digest(self, body: bytes) -> bytes | None:
+        """SHA-256 of the canonical form; None where that form is ambiguous."""
         # Most bodies never come again: those are told apart by a look at a few places, and only a
         # second one that looks the same is worth a digest of all of it (0.2 ms for 400 KB).
         glimpse = hash((len(body), body[:512], body[-512:]))
         if self._glimpsed.get(glimpse) is None:
             self._glimpsed.put(glimpse, True)
-            return self._learn(None, body)
-        raw = sha256(body).digest()
-        return self._facts.get(raw) or self._learn(raw, body)
-
-    def _learn(self, raw: bytes | None, body: bytes) -> Facts:
-        parsed = _parse(body)
-        if parsed is None:
-            return read_facts(body)
-        digest = _digest_of(parsed)
-        if digest is None:
-            return read_facts(body)
-        fields = {name: parsed[name] for name in Facts.__struct_fields__ if name in parsed}
-        facts = KeyedFacts(**fields, body_digest=digest)
-        _check_model(facts.model)
-        # What is remembered is short, whatever callers put into these fields.
-        fields.pop("model", None)
-        short = all(type(value) in _SHORT for value in fields.values())
-        if raw is not None and short and len(facts.model) <= _MAX_REMEMBERED_MODEL:
-            self._facts.put(raw, facts)
-        return facts
-
-    def digest(self, body: bytes) -> bytes | None:
-        """SHA-256 of the canonical form; None where that form is ambiguous."""
+            return _canonical_digest(body)
         raw = sha256(body).digest()
         known = self._digests.get(raw)
         if known is None:
-            canonical = canonical_form(body) if body else b""
             # An empty value remembers an ambiguous body.
-            known = b"" if canonical is None else sha256(canonical).digest()
+            known = _canonical_digest(body) or b""
             self._digests.put(raw, known)
         return known or None
+
+
+def _canonical_digest(body: bytes) -> bytes | None:
+    canonical = canonical_form(body) if body else b""
+    return None if canonical is None else sha256(canonical).digest()
 
 
 def canonical_form(body: bytes) -> bytes | None:
@@ -259,6 +228,8 @@ def _parse(body: bytes) -> dict[str, Any] | None:
         parsed = orjson.loads(body)
         # Only an unambiguous, compact body comes back byte for byte; that proves it cheaply.
         if orjson.dumps(parsed) != body:
+            if len(body) > MAX_STRICT_BODY:
+                return None
             parsed = _strict_parse(body)
     except (ValueError, TypeError, RecursionError):
         return None
@@ -271,11 +242,6 @@ def _canonical_dump(parsed: dict[str, Any]) -> bytes | None:
         return orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)
     except TypeError:
         return None  # integers beyond 64 bits, lone surrogates, or nested too deeply
-
-
-def _digest_of(parsed: dict[str, Any]) -> bytes | None:
-    canonical = _canonical_dump(parsed)
-    return None if canonical is None else sha256(canonical).digest()
 
 
 def _strict_parse(body: bytes) -> Any:

@@ -33,11 +33,11 @@ from fairlead.gateway.keys import (
     MODELS_TTL,
     BodyDigests,
     Facts,
-    KeyedFacts,
     bypass_reason,
     make_key,
     policy_for,
     read_directives,
+    read_facts,
     scope_tag,
 )
 from fairlead.gateway.shapes import Shape, shape_of
@@ -112,13 +112,6 @@ class ModelResponseCache(Resource):
         self._flights.clear()
         self._calls.clear()
 
-    def read(self, body: bytes) -> Facts:
-        """The deciding fields of a JSON body, found again for one seen before.
-
-        Raises `RequestError` (400) naming what is wrong.
-        """
-        return self._digests.facts(body)
-
     def plan(
         self,
         request: ModelRequest,
@@ -139,10 +132,7 @@ class ModelResponseCache(Resource):
         reason = bypass_reason(request, facts, directives, policy, len(body))
         digest = None
         if reason is None:
-            if isinstance(facts, KeyedFacts):
-                digest = facts.body_digest
-            else:
-                digest = self._digests.digest(body)
+            digest = self._digests.digest(body)
             reason = "ambiguous-body" if digest is None else None
         if reason is not None or digest is None:
             self._bypassed[reason or ""] += 1
@@ -232,7 +222,7 @@ class ModelResponseCache(Resource):
         request = ModelRequest(
             b"POST", path.encode(), b"", [], raw, principal, request_id(), self._clock.monotonic()
         )
-        plan = self.plan(request, self.read(raw), shape_of(request.path, request.headers))
+        plan = self.plan(request, read_facts(raw), shape_of(request.path, request.headers))
         if plan.key is None:
             return await call()
         if hit := self.peek(plan) or await self.find(plan):

@@ -34,6 +34,7 @@ def check_rules(document: Document, gathered: Gathered) -> Problems:
 
 def _all_rules(document: Document, gathered: Gathered) -> Problems:
     yield from _sizes(document)
+    yield from _workers(document)
     yield from _secrets_in_file(document, gathered)
     yield from _cache_url(document)
     yield from _names(document.upstreams)
@@ -51,6 +52,14 @@ def _sizes(document: Document) -> Problems:
     if server.max_buffered_bytes < server.max_body_bytes:
         fix = f"must be at least server.max_body_bytes ({server.max_body_bytes})"
         yield SettingError("server.max_buffered_bytes", shown(server.max_buffered_bytes), fix)
+
+
+def _workers(document: Document) -> Problems:
+    cache, workers = document.cache, document.server.workers
+    if workers > 1 and cache.caches and not cache.persists:
+        # Workers tell each other of purges through the store.
+        fix = 'must be 1 with cache.persist = "off": else a purge would reach one worker only'
+        yield SettingError("server.workers", shown(workers), fix)
 
 
 def _secrets_in_file(document: Document, gathered: Gathered) -> Problems:

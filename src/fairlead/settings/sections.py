@@ -97,8 +97,12 @@ class CacheSettings(Section):
     @property
     def persists(self) -> bool:
         """Whether any answer can reach the persistent tier."""
-        cached = any(policy != "off" for policy in (self.policy, *self.policies.values()))
-        return cached and self.persist != "off"
+        return self.caches and self.persist != "off"
+
+    @property
+    def caches(self) -> bool:
+        """Whether any answer can be cached at all."""
+        return any(policy != "off" for policy in (self.policy, *self.policies.values()))
 
 
 class NetworkSettings(Section):

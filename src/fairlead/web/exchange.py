@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from fairlead.core.identity import Principal
-from fairlead.core.ids import request_id
 from fairlead.errors import ClientGoneError
 from fairlead.gateway.base import ModelRequest
 from fairlead.gateway.legs.base import Headers
+from fairlead.web.rim import choose_request_id
 
 if TYPE_CHECKING:
     from fairlead.web.protocol import NodeProtocol
 
-_VISIBLE = frozenset(range(0x21, 0x7F))
-_MAX_REQUEST_ID = 128
+_SMALL = 1024
+"""Bytes under which pieces are put together: kept apart, single bytes would cost 40 each."""
 
 
 class ModelExchange:
@@ -60,7 +60,7 @@ class ModelExchange:
         self.started = protocol.edge.clock.monotonic()
         self.http_1_0 = False
         self.keep_alive = True
-        self.body: list[bytes] = []
+        self.body: list[bytes | bytearray] = []
         self.size = 0
         self.received = False
         self.task: asyncio.Task[Any] | None = None
@@ -73,7 +73,7 @@ class ModelExchange:
 
     def request(self, principal: Principal) -> ModelRequest:
         """The whole request; its pieces are let go of here."""
-        body = self.body[0] if len(self.body) == 1 else b"".join(self.body)
+        body = b"".join(self.body)
         self.body = []
         return ModelRequest(
             self.method,
@@ -82,9 +82,19 @@ class ModelExchange:
             self.headers,
             body,
             principal,
-            _request_id(self.headers),
+            choose_request_id(self.headers),
             self.started,
         )
+
+    def receive(self, piece: bytes) -> None:
+        """Keep the next piece of the body."""
+        self.size += len(piece)
+        if not self.body or len(piece) >= _SMALL:
+            self.body.append(piece)
+        elif isinstance(self.body[-1], bytearray):
+            self.body[-1] += piece
+        else:
+            self.body.append(bytearray(piece))
 
     def client_gone(self) -> None:
         """The connection is lost: cancel the task that answers."""
@@ -167,13 +177,3 @@ class ModelExchange:
         self._protocol.edge.buffered -= self.size
         self.size = 0
         self.body = []
-
-
-def _request_id(headers: Headers) -> str:
-    """The client's own id where it is a sane one, else a new one."""
-    for name, value in headers:
-        if name == b"x-request-id" and 0 < len(value) <= _MAX_REQUEST_ID:
-            if _VISIBLE.issuperset(value):
-                return value.decode("ascii")
-            break
-    return request_id()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import os
 import signal
 import socket
 import time
@@ -80,7 +81,7 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the base's
         # The base would raise the signal again after a graceful end: a failure's exit status.
-        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.force_exit = self.force_exit or (self.should_exit and sig == signal.SIGINT)
         self.should_exit = True
 
 
@@ -99,8 +100,9 @@ async def run_edge(
         server_header=False,
         proxy_headers=False,
         backlog=_BACKLOG,
-        timeout_keep_alive=int(options.keep_alive_timeout),
-        timeout_graceful_shutdown=int(options.shutdown_timeout),
+        # uvicorn only hands them to timers, and zero (a rounded half second) would mean at once.
+        timeout_keep_alive=options.keep_alive_timeout,  # type: ignore[arg-type]
+        timeout_graceful_shutdown=options.shutdown_timeout,  # type: ignore[arg-type]
     )
     await _Server(config, on_ready).serve([sock])
 
@@ -109,6 +111,19 @@ def run_loop(main: Callable[[], Awaitable[None]]) -> None:
     """Run a coroutine on uvloop."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_as_coroutine(main))
+
+
+def stop_with_parent() -> None:
+    """In a worker: stop gracefully when the process that started it is gone, even by SIGKILL."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        loop = asyncio.get_running_loop()
+        loop.add_reader(parent.sentinel, _stop_self, loop, parent.sentinel)
+
+
+def _stop_self(loop: asyncio.AbstractEventLoop, sentinel: int) -> None:
+    loop.remove_reader(sentinel)
+    signal.raise_signal(signal.SIGTERM)
 
 
 async def _as_coroutine(main: Callable[[], Awaitable[None]]) -> None:
@@ -165,10 +180,17 @@ class Workers:
                 time.sleep(_RESTART_PAUSE)
                 self._processes[index] = self._start(index, ready[index])
 
-    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
+        if self._stopping and number == signal.SIGINT:
+            # They are draining: told once more, they give that up.
+            for process in self._processes:
+                if process.pid is not None and process.is_alive():
+                    os.kill(process.pid, signal.SIGINT)
         self._stopping = True
 
     def _end(self, timeout: float) -> None:
+        # As long as one process has it open, the system takes connections that nobody serves.
+        self._sock.close()
         for process in self._processes:
             process.terminate()
         deadline = time.monotonic() + timeout

@@ -188,8 +188,18 @@ async def test_a_family_that_no_upstream_speaks_is_told_what_to_do() -> None:
 # ---- the upstream's faults
 
 
+async def test_a_refusal_that_is_not_about_the_key_passes_as_it_is() -> None:
+    """A 403 may be about moderation, a model or a region: assistants match its text."""
+    text = b'{"error":{"message":"Your input was flagged"}}'
+    leg = ScriptedLeg(ok(JSON, text, 403))
+    async with both(leg) as node:
+        sink = await node.ask(make_request(BODY))
+
+    assert (sink.status, sink.body) == (403, text)
+
+
 @EVERY_SHAPE
-@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("status", [401])
 async def test_a_key_of_ours_that_is_refused_is_no_fault_of_the_caller(
     path: bytes, status: int
 ) -> None:

@@ -9,6 +9,7 @@ each of these.
 from __future__ import annotations
 
 import io
+import re
 import socket
 import weakref
 from types import SimpleNamespace
@@ -106,7 +107,8 @@ class AiohttpLeg(Resource):
         if isinstance(error, TimeoutError):
             seconds = self.options.idle_timeout
             return UpstreamTimeoutError(name, f"the answer paused for {seconds:g} s")
-        return UpstreamBrokenError(name, f"the answer broke off or is not valid HTTP: {error}")
+        why = f"the answer broke off or is not valid HTTP: {_told(error)}"
+        return UpstreamBrokenError(name, why)
 
     def release(self, reply: AiohttpReply) -> None:
         """`reply` needs its connection no more."""
@@ -163,12 +165,12 @@ class AiohttpLeg(Resource):
         if not attempt.sent:
             why = f"within {options.connect_timeout:g} s"
             if not isinstance(error, TimeoutError):
-                why = f"({error})"
+                why = f"({_told(error)})"
             where = self._origin.authority
             return UpstreamUnreachableError(options.name, f"no connection to {where} {why}")
         if isinstance(error, TimeoutError):
             return UpstreamTimeoutError(options.name, "no answer came in time")
-        return UpstreamBrokenError(options.name, f"no valid answer came: {error}")
+        return UpstreamBrokenError(options.name, f"no valid answer came: {_told(error)}")
 
     def _check_head(self, response: aiohttp.ClientResponse) -> None:
         # aiohttp bounds each field and their number, not their sum.
@@ -316,6 +318,13 @@ def _payload(body: bytes) -> bytes | io.BytesIO | None:
     if len(body) > 1 << 20:
         return io.BytesIO(body)
     return body or None
+
+
+def _told(error: Exception) -> str:
+    # Callers and logs read it: aiohttp's own text of a refusing proxy holds the proxy's password.
+    if isinstance(error, aiohttp.ClientResponseError):
+        return f"{error.status} {error.message}"
+    return re.sub(r"//[^/@\s]*@", "//", str(error))
 
 
 def _nothing_came(error: Exception) -> bool:

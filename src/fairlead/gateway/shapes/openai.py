@@ -133,6 +133,6 @@ def _last_sequence_number(sent: bytes) -> int:
     for _, data in events(sent):
         try:
             number = max(number, _decode_number(data).sequence_number)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             continue  # a piece of an event at either end of what is known
     return number

@@ -305,6 +305,7 @@ class SqliteResponseStore(Resource):
             self._known = news.everything
         self._known.update(news.added)
         for selector in news.purges:
+            self._drop_pending(selector)
             self._on_purge(selector)
 
     # ---- the thread
