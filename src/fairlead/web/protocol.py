@@ -4,8 +4,8 @@ uvicorn's httptools protocol, with two additions. Requests under `/v1/` go strai
 without an ASGI scope, queue and event per message (see docs/decisions). And everything that a
 client may send has a deadline and a bound (`Limits`). All other paths are ASGI as usual.
 
-Longer than most files here: a connection is one state machine, and its parts (parsing, order of
-answers, refusals, deadlines) read and write the same few fields.
+This is longer than most files here: a connection is one state machine, and its parts (parsing,
+order of answers, refusals, deadlines) read and write the same few fields.
 """
 
 from __future__ import annotations
