@@ -213,7 +213,7 @@ class NodeProtocol(HttpToolsProtocol):
 
     def _receive(self, path: bytes, query: bytes) -> None:
         exchange = ModelExchange(self, self.parser.get_method(), path, query, self.headers)
-        exchange.http_1_0 = self.parser.get_http_version() == "1.0"
+        exchange.http_1_0 = self.parser.get_http_version() != "1.1"
         exchange.keep_alive = self.parser.should_keep_alive() and not exchange.http_1_0
         self.cycle = exchange
         self._check_promises(exchange)
