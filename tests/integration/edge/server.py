@@ -72,6 +72,13 @@ class EdgeServer(Resource):
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": scope["path"].encode() + b" " + body})
 
+    @property
+    def connection(self) -> NodeProtocol:
+        """The only connection that is open."""
+        (connection,) = self.state.connections
+        assert isinstance(connection, NodeProtocol)
+        return connection
+
     def make_protocol(self) -> NodeProtocol:
         """The protocol of one more connection, configured as a node's."""
         config = uvicorn.Config(

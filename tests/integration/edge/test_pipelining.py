@@ -166,7 +166,7 @@ async def test_answers_that_nobody_reads_are_not_piled_up() -> None:
             request = post(CHAT, b'{"model": "m", "temperature": 0}')
             async with edge.connect() as client:
                 await client.ask(request)
-                (connection,) = edge.state.connections
+                connection = edge.connection
                 await client.send(request * 200)
                 await until(lambda: len(connection.pipeline) > 0, "requests wait")
                 assert connection.transport.get_write_buffer_size() < 8 * size

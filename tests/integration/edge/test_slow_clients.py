@@ -146,7 +146,7 @@ class TestReaders:
         async with EdgeServer(make_upstream(leg)) as edge, edge.connect() as client:
             client._writer.transport.pause_reading()
             await client.send(post("/v1/chat/completions", BODY))
-            (connection,) = edge.state.connections
+            connection = edge.connection
             await until(lambda: connection.flow.write_paused, "it is paused")
             client._writer.transport.resume_reading()
             assert len((await client.answer()).body) == 20_000_000
