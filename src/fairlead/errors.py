@@ -34,6 +34,24 @@ class CapacityError(FairleadError):
     """A bounded queue, pool or budget is full."""
 
 
+class PoolFullError(CapacityError):
+    """Every resource of the pool is in use and its line of waiting callers is full."""
+
+
+class PoolTimeoutError(CapacityError):
+    """No resource of the pool became free within the deadline."""
+
+
+class QueueRefusedError(CapacityError):
+    """The queue before a server does not take the request, or could not serve it in time."""
+
+    def __init__(self, reason: str, message: str, retry_after: float) -> None:
+        """`reason` is `full` (the class is full), `share` (its flow has more than its share of
+        the places), `shed` or `timeout`; `retry_after` is in seconds, from the rate of service."""
+        self.reason, self.retry_after = reason, retry_after
+        super().__init__(message)
+
+
 class DependencyMissingError(FairleadError):
     """An optional library is not installed."""
 
@@ -100,3 +118,20 @@ class UpstreamKeyError(UpstreamError):
     """it refuses the key that this node is configured with: check key_env or key_file."""
 
     kind = "credentials"
+
+
+class UpstreamRestingError(UpstreamError):
+    """it asked not to be called for a while, and there is no other to call."""
+
+    kind = "resting"
+
+    def __init__(self, upstream: str, status: int, retry_after: float) -> None:
+        """`status` is the answer (429, 503 or 529) that asked for the rest; seconds are left."""
+        self.status, self.retry_after = status, retry_after
+        super().__init__(upstream)
+
+
+class UpstreamDrainingError(UpstreamError):
+    """it is being drained and takes nothing new, and there is no other to call."""
+
+    kind = "draining"
