@@ -1,0 +1,1 @@
+"""Who goes when and where: queueing before a server, balancing between servers."""
