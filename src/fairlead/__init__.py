@@ -9,15 +9,37 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fairlead.core.pool import PoolOptions, ResourcePool
     from fairlead.gateway.caching import CacheOptions
     from fairlead.gateway.responses import ModelResponseCache
+    from fairlead.traffic.admission import QueueOptions
+    from fairlead.traffic.balancer import SessionAwareLoadBalancer
+    from fairlead.traffic.base import BalancerOptions, Server
+    from fairlead.traffic.queue import AdaptiveQueueManager
 
 _HOMES = {
+    "AdaptiveQueueManager": "fairlead.traffic.queue",
+    "BalancerOptions": "fairlead.traffic.base",
     "CacheOptions": "fairlead.gateway.caching",
     "ModelResponseCache": "fairlead.gateway.responses",
+    "PoolOptions": "fairlead.core.pool",
+    "QueueOptions": "fairlead.traffic.admission",
+    "ResourcePool": "fairlead.core.pool",
+    "Server": "fairlead.traffic.base",
+    "SessionAwareLoadBalancer": "fairlead.traffic.balancer",
 }
 
-__all__ = ["CacheOptions", "ModelResponseCache"]
+__all__ = [
+    "AdaptiveQueueManager",
+    "BalancerOptions",
+    "CacheOptions",
+    "ModelResponseCache",
+    "PoolOptions",
+    "QueueOptions",
+    "ResourcePool",
+    "Server",
+    "SessionAwareLoadBalancer",
+]
 
 
 def __getattr__(name: str) -> Any:

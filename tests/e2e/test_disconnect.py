@@ -32,6 +32,7 @@ max_connections = 1
 name = "wide"
 shape = "simulated"
 base_url = "{url}"
+models = ["[!n]*"]
 """
 STREAMS = {
     "chat": ("/v1/chat/completions", CHAT_EVENTS),
@@ -164,7 +165,7 @@ async def test_one_that_leaves_while_it_waits_for_a_connection(
     stream = GatedStream(CHAT_EVENTS)
     upstream.play(stream)
     request = post("/v1/chat/completions", b'{"model": "narrow", "stream": true}')
-    waits = "fairlead_upstream_waiting_requests", 'upstream="narrow"'
+    waits = "fairlead_queue_waiting", 'class="normal",upstream="narrow"'
     async with client(node.url) as first, client(node.url) as third:
         await first.send(request)
         async with asyncio.timeout(10):

@@ -128,7 +128,9 @@ async def test_answers_are_the_same_by_way_of_the_cache(
     assert (second.status, second.body) == (direct.status, direct.body)
     hit = second.header(b"cache-status") == b"fairlead; hit"
     assert hit == (recording.name in KEPT)
-    assert len(upstream.requests) == (2 if hit else 3)
+    # An overloaded server is asked twice more before its answer passes.
+    tries = 3 if recording.name == "messages-529" else 1
+    assert len(upstream.requests) == (2 if hit else 1 + 2 * tries)
     if hit:
         assert second.header(b"set-cookie") is None
         assert second.header(b"content-type") == direct.header(b"content-type")

@@ -25,6 +25,8 @@ name = "simulated"
 shape = "simulated"
 base_url = "{url}"
 max_connections = 2000
+limit = 2000
+adaptive = false
 """
 TOKENS = 8
 OPTIONS = SimulatedOptions(

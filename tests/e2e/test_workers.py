@@ -68,6 +68,7 @@ async def counted(node: NodeProcess) -> float:
     begun before it, the one after that was not.
     """
     files = [node.data_dir / "run" / f"{worker}.metrics" for worker in range(2)]
+    await until(lambda: all(file.exists() for file in files), "each worker has written")
     for _ in range(2):
         seen = [file.stat().st_mtime_ns for file in files]
         await until(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from fairlead.core.identity import LOCAL_PRINCIPAL, Principal
 from fairlead.errors import CacheStoreError, FairleadError
 from fairlead.gateway.base import (
+    Admission,
     CacheKey,
     ModelRequest,
     PurgeSelector,
@@ -229,6 +230,7 @@ def make_upstream(
     models: Sequence[str] = ("*",),
     keys: Sequence[str] = ("sk-node",),
     credentials: str = "upstream",
+    admission: Admission | None = None,
 ) -> Upstream:
     """An upstream behind `leg`."""
     return Upstream(
@@ -239,6 +241,7 @@ def make_upstream(
         keys=tuple(keys),
         credentials=credentials,
         leg=leg,
+        admission=admission,
     )
 
 

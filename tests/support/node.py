@@ -12,7 +12,19 @@ from fairlead.gateway.caching import CacheOptions
 from fairlead.gateway.gateway import Gateway
 from fairlead.gateway.responses import ModelResponseCache
 from fairlead.testing import ManualClock
-from support.gateway import RecordingSink, turns
+from fairlead.traffic.balancer import SessionAwareLoadBalancer
+from fairlead.traffic.base import BalancerOptions, Server
+from support.gateway import RecordingSink, ScriptedLeg, make_upstream, turns
+
+
+def several(*legs: ScriptedLeg) -> list[Upstream]:
+    """An upstream behind each leg: up-1, up-2 and so on."""
+    return [make_upstream(leg, name=f"up-{number}") for number, leg in enumerate(legs, 1)]
+
+
+def servers_of(upstreams: Sequence[Upstream]) -> list[Server]:
+    """What a balancer knows of them."""
+    return [Server(name=u.name, accounts=max(1, len(u.keys))) for u in upstreams]
 
 
 class Node(Resource):
@@ -24,8 +36,13 @@ class Node(Resource):
         options: CacheOptions | None = None,
         store: ResponseStore | None = None,
         max_body_bytes: int = 1 << 20,
+        balancing: BalancerOptions | None = None,
+        clock: ManualClock | None = None,
     ) -> None:
-        self.clock = ManualClock()
+        self.clock = clock or ManualClock()
+        self.balancer = SessionAwareLoadBalancer(
+            servers_of(upstreams), options=balancing or BalancerOptions(), clock=self.clock
+        )
         self.records: list[UsageRecord] = []
         self.faults: list[tuple[str, BaseException]] = []
         self.cache = ModelResponseCache(
@@ -38,17 +55,20 @@ class Node(Resource):
             upstreams,
             self.cache,
             self.records.append,
+            balancer=self.balancer,
             max_body_bytes=max_body_bytes,
             clock=self.clock,
         )
 
     async def _open(self) -> None:
+        await self.balancer.open()
         await self.cache.open()
         await self.gateway.open()
 
     async def _close(self) -> None:
         await self.gateway.close()
         await self.cache.close()
+        await self.balancer.close()
         assert self.faults == []
 
     def begin(self, request: ModelRequest, sink: RecordingSink) -> Coroutine[Any, Any, None] | None:

@@ -265,7 +265,7 @@ RECORDINGS = (
         path=_MESSAGES,
         body=MESSAGES_BODY,
         status=b"529 Overloaded",
-        fields=(_JSON, b"retry-after: 7", b"x-should-retry: true", *_LIMITS),
+        fields=(_JSON, b"retry-after: 0", b"x-should-retry: true", *_LIMITS),
         answer=_overloaded("overloaded_error"),
     ),
     Recording(
@@ -276,7 +276,7 @@ RECORDINGS = (
         fields=(
             _JSON,
             b"retry-after-ms: 1500",
-            b"retry-after: 2",
+            b"retry-after: 0",
             b"x-ratelimit-reset-tokens: 6m0s",
         ),
         answer=b'{"error": {"message": "Rate limit reached", "type": "tokens", "code": null}}\n',

@@ -5,12 +5,12 @@ from __future__ import annotations
 import doctest
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import fairlead
-import fairlead.gateway.responses
 from fairlead.cli.console import example
 from fairlead.settings import load_settings
 
@@ -18,8 +18,17 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_docstring_of_the_cache_is_true() -> None:
-    results = doctest.testmod(fairlead.gateway.responses)
+PARTS = [
+    "AdaptiveQueueManager",
+    "ModelResponseCache",
+    "ResourcePool",
+    "SessionAwareLoadBalancer",
+]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_docstring_of_a_part_is_true(part: str) -> None:
+    results = doctest.testmod(import_module(getattr(fairlead, part).__module__))
 
     assert results.attempted > 0
     assert results.failed == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,11 +60,13 @@ def serve(
         "server.log_format": log_format,
         "server.insecure": insecure or None,
     }
-    settings = load_settings(config, os.environ, overrides)
+    # Read again at SIGHUP, by each worker: from the same file, variables and flags.
+    reload = partial(load_settings, config, dict(os.environ), overrides)
+    settings = reload()
     settings.check_exposure()
     from fairlead.app import serve as serve_node  # noqa: PLC0415 - a refusal need not wait for it
 
-    raise typer.Exit(serve_node(settings, lambda urls: _announce(settings, urls)))
+    raise typer.Exit(serve_node(settings, lambda urls: _announce(settings, urls), reload))
 
 
 def _announce(settings: Settings, urls: list[str]) -> None:

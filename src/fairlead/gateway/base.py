@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Sequence
+from typing import Literal, Protocol
 
 import msgspec
 
 from fairlead.core.identity import Principal
 from fairlead.gateway.legs.base import Headers, Leg
+
+Priority = Literal["critical", "high", "normal", "low"]
 
 
 class ModelRequest(msgspec.Struct):
@@ -82,6 +84,100 @@ class ResponseSink(Protocol):
         ...
 
 
+class Ticket(Protocol):
+    """One request's place among those that a server works on at a time."""
+
+    waited: float
+    """Seconds it stood in the queue; 0 where it went at once."""
+
+    def first_byte(self) -> None:
+        """The server has begun to answer; only the first call counts."""
+        ...
+
+    def overloaded(self) -> None:
+        """The server said that it has too much to do."""
+        ...
+
+    def release(self) -> None:
+        """The request is over, however it ended; idempotent."""
+        ...
+
+
+class Admission(Protocol):
+    """The queue before one upstream."""
+
+    async def open(self) -> None:
+        """Make it ready."""
+        ...
+
+    async def close(self) -> None:
+        """Refuse new requests and turn those who wait away; who has a ticket may finish."""
+        ...
+
+    def try_enter(self, priority: Priority) -> Ticket | None:
+        """A ticket where one is free and nobody waits."""
+        ...
+
+    async def enter(self, flow: str, priority: Priority) -> Ticket:
+        """Wait for a ticket among the waiting requests of all flows.
+
+        Raises `QueueRefusedError` where the line is full or does not move in time. Cancelled, it
+        leaves nothing behind.
+        """
+        ...
+
+
+class Assignment(Protocol):
+    """One request on its way to one server; counted as that server's load until `end`."""
+
+    server: str
+    account: int
+    """Which of the server's API keys, from 0."""
+    delay: float
+    """Seconds to wait before it is sent: the back-off of a retry."""
+
+    @property
+    def valid(self) -> bool:
+        """The server still takes requests; it may have been ejected or drained meanwhile."""
+        ...
+
+    def refused(self) -> None:
+        """The queue before the server does not take it; nothing was sent."""
+        ...
+
+    def failed(self, *, sent: bool) -> None:
+        """The connection failed or broke, before or after the answer's head."""
+        ...
+
+    def answered(self, status: int, retry_after: float | None) -> None:
+        """The answer's head has come; `retry_after` in seconds, where it names a time."""
+        ...
+
+    def end(self) -> None:
+        """The request is over; idempotent."""
+        ...
+
+
+class Balancer(Protocol):
+    """Chooses server and account for a request, and again where the first choice fails."""
+
+    def choose(
+        self, session: str, model: str, among: Sequence[str], capabilities: Collection[str] = ()
+    ) -> Assignment:
+        """The place for a request of `session` among the named servers.
+
+        Raises `UpstreamError` where none of them may be called now.
+        """
+        ...
+
+    def again(self, assignment: Assignment) -> Assignment | None:
+        """Where to try again after what `assignment` was told (`refused`, `failed`, `answered`).
+
+        None: what it met stands. Asked only before the first byte went to the client.
+        """
+        ...
+
+
 class Upstream(msgspec.Struct, frozen=True, kw_only=True):
     """One model server or provider deployment, ready to be called."""
 
@@ -97,24 +193,15 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True):
     credentials: str
     """`upstream`: the caller's credentials are replaced; `caller`: they are passed."""
     leg: Leg
-    region: str | None = None
-    capabilities: tuple[str, ...] = ()
-    max_connections: int = 200
+    admission: Admission | None = None
+    """The queue before it; None: as many at a time as its leg takes."""
+
+    def parts(self) -> list[Leg | Admission]:
+        """What is opened and closed with it; several records of one server may share them."""
+        return [self.leg] if self.admission is None else [self.admission, self.leg]
 
     def __repr__(self) -> str:
         return f"<Upstream {self.name} {self.shape} {', '.join(self.models)}>"
-
-
-class Balancer(Protocol):
-    """Chooses among the upstreams that serve a model."""
-
-    def order(self, candidates: Sequence[Upstream], request: ModelRequest) -> Sequence[Upstream]:
-        """The candidates to try, best first; never empty."""
-        ...
-
-    def key(self, upstream: Upstream, request: ModelRequest) -> str | None:
-        """Which of the upstream's API keys to use, or None where it has none."""
-        ...
 
 
 class CacheKey(msgspec.Struct, frozen=True):
@@ -235,6 +322,8 @@ class UsageRecord(msgspec.Struct, kw_only=True):
     error_kind: str = ""
     seconds: float = 0.0
     first_byte: float | None = None
+    queued: float = 0.0
+    """Seconds it stood in queues before it was sent."""
     request_bytes: int = 0
     response_bytes: int = 0
     input_tokens: int | None = None

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from fairlead.core.clock import Clock
-from fairlead.errors import (
-    CapacityError,
-    ClosedError,
-    FairleadError,
-    RequestError,
-    UpstreamBusyError,
-    UpstreamError,
-    UpstreamKeyError,
-    UpstreamTimeoutError,
-)
+from fairlead.errors import CapacityError, ClosedError, FairleadError, RequestError, UpstreamError
 from fairlead.gateway.base import ModelRequest, ResponseSink, Upstream, UsageRecord
 from fairlead.gateway.caching import Hit, Plan, content_coding, decoded, is_event_stream
 from fairlead.gateway.headers import answered
 from fairlead.gateway.legs.base import Headers, LegReply
+from fairlead.gateway.refusals import as_answer, error_kind
 from fairlead.gateway.shapes.base import Reading, Shape
 
 _HEAD_SAMPLE = 8 * 1024
@@ -77,6 +69,7 @@ class Exchange:
     """The state of one request; made per request, so it holds no more than needed."""
 
     __slots__ = (
+        "body",
         "candidates",
         "clock",
         "plan",
@@ -94,6 +87,8 @@ class Exchange:
         self.sink = sink
         self.shape = shape
         self.clock = clock
+        self.body = b""
+        """The request's body, decoded."""
         self.plan: Plan | None = None
         self.candidates: tuple[Upstream, ...] = ()
         self.started = False
@@ -114,6 +109,8 @@ class Exchange:
         fields.append((b"cache-status", cache_status))
         if self.plan is not None and self.plan.key is not None:
             fields.append((b"x-fairlead-cache-key", self.plan.key.digest.hex().encode()))
+        if self.usage.queued > 0:
+            fields.append((b"x-fairlead-queue-ms", b"%d" % round(self.usage.queued * 1000)))
         self.started = True
         self.usage.status = status
         self.sink.start(status, fields)
@@ -216,7 +213,7 @@ class Exchange:
 
     def refuse(self, error: FairleadError) -> None:
         """Answer with an error of our own, in the shape of the API that was called."""
-        status, code, extra = _as_answer(error)
+        status, code, extra = as_answer(error)
         status = self.shape.error_status(status)
         param = error.param if isinstance(error, RequestError) else None
         body = self.shape.error_body(status, str(error), param, code)
@@ -252,29 +249,3 @@ class Exchange:
         else:
             self.usage.outcome = "upstream_broken"
             self.sink.abort()
-
-
-def error_kind(error: FairleadError) -> str:
-    """A short word for metrics and codes."""
-    if isinstance(error, RequestError):
-        return error.code or "request"
-    return getattr(error, "kind", "closed" if isinstance(error, ClosedError) else "internal")
-
-
-def _as_answer(error: FairleadError) -> tuple[int, str | None, Headers]:
-    """Status, code and further header fields; never 401 for a fault that is not the caller's."""
-    if isinstance(error, RequestError):
-        extra = [(b"x-should-retry", b"false")] if error.status == 504 else []
-        return error.status, error.code, extra
-    if isinstance(error, UpstreamKeyError):
-        # The official clients retry a 502; with a dead key that cannot help.
-        return 502, "upstream_credentials", [(b"x-should-retry", b"false")]
-    if isinstance(error, CapacityError):
-        return 503, "overloaded", [(b"retry-after", b"1")]
-    if isinstance(error, ClosedError):
-        return 503, "shutting_down", [(b"retry-after", b"1")]
-    if isinstance(error, UpstreamBusyError):
-        return 503, "upstream_busy", [(b"retry-after", b"1")]
-    if isinstance(error, UpstreamTimeoutError):
-        return 504, "upstream_timeout", []
-    return 502, f"upstream_{error_kind(error)}", []

@@ -13,21 +13,14 @@ import msgspec
 from fairlead.core.clock import SYSTEM_CLOCK, Clock
 from fairlead.core.encoding import SUPPORTED_CODINGS, CodingError, DecodedTooLargeError, decode
 from fairlead.core.lifecycle import Resource
-from fairlead.errors import (
-    ClientGoneError,
-    ClosedError,
-    FairleadError,
-    RequestError,
-    UpstreamBusyError,
-    UpstreamError,
-    UpstreamKeyError,
-    UpstreamUnreachableError,
-)
+from fairlead.core.tasks import TaskOwner, log_failure
+from fairlead.errors import ClientGoneError, FairleadError, RequestError
 from fairlead.gateway.base import Balancer, ModelRequest, Recorder, ResponseSink, Upstream
 from fairlead.gateway.caching import Hit, Plan
 from fairlead.gateway.catalogue import merged_models, needs_merging
+from fairlead.gateway.dispatch import Dispatcher, Job, PriorityHeader
 from fairlead.gateway.exchange import ONE_PIECE, Exchange
-from fairlead.gateway.headers import caller_credential, forwarded, with_codings
+from fairlead.gateway.headers import caller_credential, with_codings
 from fairlead.gateway.keys import (
     DETERMINISTIC_PATHS,
     GENERATING_PATHS,
@@ -36,9 +29,8 @@ from fairlead.gateway.keys import (
     Facts,
     read_facts,
 )
-from fairlead.gateway.legs.base import LegReply, LegRequest
 from fairlead.gateway.responses import ModelResponseCache
-from fairlead.gateway.routing import ConfiguredOrder, Routes
+from fairlead.gateway.routing import Routes
 from fairlead.gateway.shapes import shape_of
 from fairlead.gateway.stream import Answer
 
@@ -60,26 +52,56 @@ class Gateway(Resource):
         cache: ModelResponseCache,
         record: Recorder,
         *,
-        balancer: Balancer | None = None,
+        balancer: Balancer,
+        priority_header: PriorityHeader = "any",
         max_body_bytes: int = 32 * 1024 * 1024,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self.routes = Routes(upstreams)
+        self.routes = Routes(())
         self.cache = cache
         self.active = 0
         self._record = record
-        self._balancer = balancer or ConfiguredOrder()
         self._max_body_bytes = max_body_bytes
         self._clock = clock
-        self._passes_credentials = any(u.credentials == "caller" for u in upstreams)
+        self._passes_credentials = False
+        self._tasks = TaskOwner(log_failure)
+        self._dispatcher = Dispatcher(
+            balancer, clock, priority_header=priority_header, on_gone=self._close_unused
+        )
+        self._use(upstreams)
 
     async def _open(self) -> None:
-        for upstream in self.routes.upstreams:
-            await upstream.leg.open()
+        await self._tasks.open()
+        await _open_all(self.routes.upstreams)
 
     async def _close(self) -> None:
-        for upstream in self.routes.upstreams:
-            await upstream.leg.close()
+        await self._tasks.close()
+        for part in self._dispatcher.parts().values():
+            await part.close()
+
+    async def replace(self, upstreams: Sequence[Upstream]) -> None:
+        """Serve these from now on; what is on its way to others ends where it is.
+
+        Legs and queues that no upstream uses any more are closed once they are idle.
+        """
+        self.check_open()
+        await _open_all(upstreams)
+        self._use(upstreams)
+
+    def attempts(self) -> dict[str, int]:
+        """Requests sent, by upstream, since it was configured as it is."""
+        return self._dispatcher.attempts()
+
+    def _use(self, upstreams: Sequence[Upstream]) -> None:
+        self.routes = Routes(upstreams)
+        self._passes_credentials = any(u.credentials == "caller" for u in upstreams)
+        self._dispatcher.replace(upstreams)
+
+    def _close_unused(self, upstream: Upstream) -> None:
+        used = self._dispatcher.parts()
+        for part in upstream.parts():
+            if id(part) not in used and self.is_open:
+                self._tasks.spawn(part.close(), f"close of upstream {upstream.name}")
 
     def handle(self, request: ModelRequest, sink: ResponseSink) -> Coroutine[Any, Any, None] | None:
         """Answer at once where that is possible, else return what is left to do."""
@@ -108,7 +130,7 @@ class Gateway(Resource):
         """Read what decides, find the upstreams, ask the cache for its plan."""
         request, usage = exchange.request, exchange.usage
         _check_path(request.path)
-        body = self._plain_body(request)
+        body = exchange.body = self._plain_body(request)
         facts = self._facts(request, body)
         usage.model = facts.model
         family = exchange.shape.family
@@ -211,44 +233,33 @@ class Gateway(Resource):
             follower.close()
 
     async def _call(self, exchange: Exchange) -> Answer:
-        """Send to the first candidate that can be reached; nothing is sent twice."""
         request, candidates = exchange.request, exchange.candidates
         if request.path == MODELS_PATH and needs_merging(candidates):
             plain = with_codings(request.headers, _NO_CODINGS)
             # Anthropic lists in pages; 1,000 is the largest it gives.
             query = b"limit=1000" if exchange.shape.family == "anthropic" else request.query
             listing = msgspec.structs.replace(request, headers=plain, query=query, index=None)
-            return await merged_models(
-                candidates, partial(self._send, listing), exchange.shape.family
-            )
+            ask = partial(self._dispatcher.ask, listing)
+            return await merged_models(candidates, ask, exchange.shape.family)
         if exchange.plan is not None and exchange.plan.key is not None:
             # An answer in a coding that is not read here could not be judged, so never kept.
             judged = with_codings(request.headers, _JUDGED_CODINGS)
             if judged is not request.headers:
                 request = msgspec.structs.replace(request, headers=judged, index=None)
-        failure: UpstreamError | None = None
-        for upstream in self._balancer.order(candidates, request):
-            try:
-                reply = await self._send(request, upstream)
-                return Answer(upstream.name, reply)
-            except (UpstreamUnreachableError, UpstreamBusyError) as error:
-                failure = failure or error
-        raise failure or ClosedError("no upstream is configured")
-
-    async def _send(self, request: ModelRequest, upstream: Upstream) -> LegReply:
-        key = self._balancer.key(upstream, request)
-        headers = forwarded(request.headers, upstream, key)
-        target = _target(request, upstream)
-        reply = await upstream.leg.send(LegRequest(request.method, target, headers, request.body))
-        if reply.status == 401 and upstream.credentials == "upstream":
-            reply.close()
-            raise UpstreamKeyError(upstream.name)
-        return reply
+        usage = exchange.usage
+        job = Job(request, exchange.body, usage.model, candidates, usage)
+        return await self._dispatcher.dispatch(job)
 
     def _finish(self, exchange: Exchange) -> None:
         usage = exchange.usage
         usage.seconds = self._clock.monotonic() - exchange.request.started
         self._record(usage)
+
+
+async def _open_all(upstreams: Sequence[Upstream]) -> None:
+    for upstream in upstreams:
+        for part in upstream.parts():
+            await part.open()  # one that is open already stays as it is
 
 
 def _not_cached() -> RequestError:
@@ -262,13 +273,6 @@ def _forward_status(plan: Plan, status: int, *, collapsed: bool) -> bytes:
     directives = plan.directives
     forward = b"fairlead; fwd=request" if directives.no_cache else b"fairlead; fwd=miss"
     return forward + b"; stored" if status == 200 else forward
-
-
-def _target(request: ModelRequest, upstream: Upstream) -> bytes:
-    # An OpenAI base URL holds the /v1, the others' do not: as their own clients take them.
-    path = request.path[3:] if upstream.shape == "openai" else request.path
-    target = upstream.base_path.encode() + path
-    return target + b"?" + request.query if request.query else target
 
 
 def _check_path(path: bytes) -> None:

@@ -1,14 +1,13 @@
-"""Which upstreams serve a model, and in which order they are tried."""
+"""Which upstreams serve a model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from hashlib import sha256
 
 from fairlead.core.lru import SizedLRU
 from fairlead.errors import RequestError
-from fairlead.gateway.base import ModelRequest, Upstream
+from fairlead.gateway.base import Upstream
 
 _REMEMBERED_MODELS = 1024
 _MAX_REMEMBERED_NAME = 256
@@ -66,26 +65,3 @@ class Routes:
             param="model",
             code="model_not_found",
         )
-
-
-class ConfiguredOrder:
-    """A `Balancer` that tries upstreams as configured, and keeps each caller on one of the keys.
-
-    Providers keep their prompt caches per account, so a user's requests go out under one key.
-    """
-
-    def order(
-        self,
-        candidates: Sequence[Upstream],
-        request: ModelRequest,  # noqa: ARG002 - the contract's; this order is the same for all
-    ) -> Sequence[Upstream]:
-        """As configured: the first is used until it cannot be reached."""
-        return candidates
-
-    def key(self, upstream: Upstream, request: ModelRequest) -> str | None:
-        """The key whose rendezvous hash (Thaler and Ravishankar, 1998) with the user is highest."""
-        keys = upstream.keys
-        if len(keys) < 2:
-            return keys[0] if keys else None
-        who = f"{request.principal.tenant}\n{request.principal.user}\n".encode()
-        return max(keys, key=lambda key: sha256(who + key.encode()).digest())

@@ -36,6 +36,7 @@ class AccessLine(msgspec.Struct):
     outcome: str
     seconds: float
     first_byte: float | None
+    queued: float
     request_bytes: int
     response_bytes: int
     tokens: int | None
@@ -88,6 +89,7 @@ def _line(usage: Usage, time: str) -> AccessLine:
         usage.outcome,
         round(usage.seconds, 6),
         None if first_byte is None else round(first_byte, 6),
+        round(usage.queued, 6),
         usage.request_bytes,
         usage.response_bytes,
         tokens,
@@ -118,7 +120,7 @@ def _as_text(line: AccessLine) -> bytes:
         f"{line.time} {line.status} {line.method} {_word(line.path)} {line.seconds:.4f}s"
         f" outcome={line.outcome} cache={line.cache} cache_detail={_word(line.cache_detail)}"
         f" shape={line.shape or '-'} model={_word(line.model)} upstream={_word(line.upstream)}"
-        f" first_byte={first_byte} request_bytes={line.request_bytes}"
+        f" first_byte={first_byte} queued={line.queued:.4f} request_bytes={line.request_bytes}"
         f" response_bytes={line.response_bytes} tokens={tokens} tenant={_word(line.tenant)}"
         f" user={_word(line.user)} request_id={line.request_id}"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -34,6 +34,7 @@ class Usage(Protocol):
     error_kind: str
     seconds: float
     first_byte: float | None
+    queued: float
     request_bytes: int
     response_bytes: int
     input_tokens: int | None
@@ -129,6 +130,117 @@ class StoreCounts(Protocol):
     @property
     def evictions(self) -> int:
         """Entries this process has evicted for lack of room."""
+        ...
+
+
+class ServerCounts(Protocol):
+    """A snapshot of one server as the balancer sees it; counts are since the start."""
+
+    @property
+    def name(self) -> str:
+        """As configured."""
+        ...
+
+    @property
+    def state(self) -> str:
+        """`active` or `draining`."""
+        ...
+
+    @property
+    def health(self) -> str:
+        """`ejected` while it is taken out."""
+        ...
+
+    @property
+    def in_flight(self) -> int:
+        """Requests on their way or in the queue before it."""
+        ...
+
+    @property
+    def sessions(self) -> int:
+        """Sessions that stay with it."""
+        ...
+
+    @property
+    def ejections(self) -> int:
+        """Times that it was taken out."""
+        ...
+
+    @property
+    def failed(self) -> int:
+        """Failures that count for its health."""
+        ...
+
+
+class BalancerCounts(Protocol):
+    """A snapshot of the balancer; counts are since the start."""
+
+    @property
+    def servers(self) -> Sequence[ServerCounts]:
+        """Each server."""
+        ...
+
+    @property
+    def retries(self) -> int:
+        """Requests sent again."""
+        ...
+
+    @property
+    def retries_denied(self) -> int:
+        """Retries that the budget did not allow."""
+        ...
+
+    @property
+    def spills(self) -> int:
+        """Requests that left their session's server alone because it had too much to do."""
+        ...
+
+    @property
+    def moved_sessions(self) -> int:
+        """Sessions that got another server because theirs was gone."""
+        ...
+
+
+class ClassCounts(Protocol):
+    """One class of one queue; counts are since the queue was made."""
+
+    @property
+    def waiting(self) -> int:
+        """Tasks in line."""
+        ...
+
+    @property
+    def admitted(self) -> int:
+        """Tasks let through."""
+        ...
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """Tasks refused, by reason."""
+        ...
+
+    @property
+    def waits(self) -> Histogram:
+        """Seconds that tasks which did not go at once have waited."""
+        ...
+
+
+class QueueCounts(Protocol):
+    """A snapshot of the queue before one server."""
+
+    @property
+    def limit(self) -> int:
+        """Tasks at a time."""
+        ...
+
+    @property
+    def running(self) -> int:
+        """Tasks let through that have not ended."""
+        ...
+
+    @property
+    def classes(self) -> Mapping[str, ClassCounts]:
+        """By class."""
         ...
 
 

@@ -7,7 +7,14 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from fairlead.monitor.base import CacheCounts, ConnectionCounts, Snapshot, StoreCounts
+from fairlead.monitor.base import (
+    BalancerCounts,
+    CacheCounts,
+    ConnectionCounts,
+    QueueCounts,
+    Snapshot,
+    StoreCounts,
+)
 from fairlead.monitor.metrics import GatewayMetrics
 
 
@@ -22,6 +29,11 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
     cache: Callable[[], CacheCounts]
     store: Callable[[], StoreCounts | None]
     """The persistent tier's counts, or None where there is no such tier."""
+    attempts: Callable[[], Mapping[str, int]]
+    """Requests sent, by configured upstream name."""
+    balancer: Callable[[], BalancerCounts]
+    queues: Callable[[], Mapping[str, QueueCounts]]
+    """The queue before each server, by its name."""
     lines_dropped: Callable[[], int]
     """Log lines dropped so far."""
 
@@ -44,6 +56,11 @@ class NodeMetrics:
         _read_store(snapshot, sources.store())
         for upstream, counts in sources.legs().items():
             _read_leg(snapshot, upstream, counts)
+        for upstream, attempts in sources.attempts().items():
+            snapshot.set("fairlead_upstream_attempts_total", attempts, upstream)
+        _read_balancer(snapshot, sources.balancer())
+        for upstream, queue in sources.queues().items():
+            _read_queue(snapshot, upstream, queue)
         return snapshot
 
 
@@ -76,3 +93,28 @@ def _read_leg(snapshot: Snapshot, upstream: str, leg: ConnectionCounts) -> None:
     snapshot.set("fairlead_upstream_connections", leg.idle, upstream, "idle")
     snapshot.set("fairlead_upstream_waiting_requests", leg.waiting, upstream)
     snapshot.set("fairlead_upstream_connects_total", leg.connects, upstream)
+
+
+def _read_balancer(snapshot: Snapshot, balancer: BalancerCounts) -> None:
+    snapshot.set("fairlead_retries_total", balancer.retries)
+    snapshot.set("fairlead_retries_denied_total", balancer.retries_denied)
+    snapshot.set("fairlead_session_spills_total", balancer.spills)
+    snapshot.set("fairlead_session_moves_total", balancer.moved_sessions)
+    for server in balancer.servers:
+        usable = server.state == "active" and server.health != "ejected"
+        snapshot.set("fairlead_upstream_up", usable, server.name)
+        snapshot.set("fairlead_upstream_in_flight_requests", server.in_flight, server.name)
+        snapshot.set("fairlead_upstream_sessions", server.sessions, server.name)
+        snapshot.set("fairlead_upstream_ejections_total", server.ejections, server.name)
+        snapshot.set("fairlead_upstream_failures_total", server.failed, server.name)
+
+
+def _read_queue(snapshot: Snapshot, upstream: str, queue: QueueCounts) -> None:
+    snapshot.set("fairlead_queue_limit", queue.limit, upstream)
+    snapshot.set("fairlead_queue_running", queue.running, upstream)
+    for name, one in queue.classes.items():
+        snapshot.set("fairlead_queue_waiting", one.waiting, upstream, name)
+        snapshot.set("fairlead_queue_admitted_total", one.admitted, upstream, name)
+        snapshot.add_histogram("fairlead_queue_wait_seconds", one.waits, name)
+        for reason, count in one.refused.items():
+            snapshot.set("fairlead_queue_refused_total", count, upstream, name, reason)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
+from fairlead.settings.addresses import is_loopback
+from fairlead.settings.limits import adapts, limits_of
 from fairlead.settings.problems import InvalidConfigurationError, Report, origin_of, translate
 from fairlead.settings.redaction import SecretUrl, looks_secret, shown
 from fairlead.settings.resolved import Settings, UpstreamSettings
-from fairlead.settings.rules import check_rules, is_loopback
-from fairlead.settings.sections import CacheSettings, Document, NetworkSettings, UpstreamSection
+from fairlead.settings.rules import check_rules
+from fairlead.settings.sections import CacheSettings, Document, UpstreamSection
 from fairlead.settings.sources import Gathered, gather
 from fairlead.settings.values import CacheUrl
 
@@ -45,12 +47,14 @@ def load_settings(
         storage=document.storage,
         cache=loading.cache(document.cache),
         network=document.network,
+        queue=document.queue,
+        balancer=document.balancer,
         upstreams=loading.upstreams(document),
         simulated=document.simulated,
         file=gathered.file,
         origins=gathered.origins,
     )
-    loading.check_files(settings)
+    loading.check_files(document)
     report.check()
     return settings
 
@@ -75,25 +79,36 @@ class _Loading:
         self._report = report
 
     def upstreams(self, document: Document) -> tuple[UpstreamSettings, ...]:
-        """Each with its keys, and with the network's defaults where it has none of its own."""
+        """Each server with its keys, and with the defaults of other sections filled in."""
         return tuple(
-            self._upstream(upstream, f"upstreams[{index}]", document.network)
+            server
             for index, upstream in enumerate(document.upstreams)
+            for server in self._servers(upstream, f"upstreams[{index}]", document)
         )
 
-    def _upstream(
-        self, upstream: UpstreamSection, where: str, network: NetworkSettings
-    ) -> UpstreamSettings:
+    def _servers(
+        self, upstream: UpstreamSection, where: str, document: Document
+    ) -> Iterator[UpstreamSettings]:
         keys = [self._variable(name, f"{where}.key_env") for name in upstream.key_env]
         keys += [self._secret(path, f"{where}.key_file") for path in upstream.key_file]
         fields: dict[str, Any] = {
             name: getattr(upstream, name) for name in type(upstream).model_fields
         }
-        if upstream.proxy is None and not _is_local(upstream):
-            fields["proxy"] = network.proxy
-        fields["ca_bundle"] = upstream.ca_bundle or network.ca_bundle
+        fields |= vars(limits_of(upstream, document.queue))
+        fields["group"] = upstream.name
+        fields["ca_bundle"] = upstream.ca_bundle or document.network.ca_bundle
         fields["keys"] = tuple(SecretStr(key) for key in keys if key)
-        return UpstreamSettings.model_construct(**fields)
+        if upstream.max_queued is None:
+            fields["max_queued"] = document.queue.max_waiting
+        if upstream.queue_timeout is None:
+            fields["queue_timeout"] = document.queue.timeout
+        for name, url in zip(upstream.server_names, upstream.urls or (None,), strict=True):
+            own: dict[str, Any] = {"name": name, "base_url": url, "adaptive": adapts(upstream, url)}
+            if upstream.proxy is None and not _is_local(url):
+                own["proxy"] = document.network.proxy
+            if upstream.metrics_url is not None and url is not None:
+                own["metrics_url"] = urljoin(url, upstream.metrics_url)
+            yield UpstreamSettings.model_construct(**fields | own)
 
     def cache(self, cache: CacheSettings) -> CacheSettings:
         """With the URL that `url_file` holds."""
@@ -108,16 +123,15 @@ class _Loading:
             return cache
         return cache.model_copy(update={"url": url})
 
-    def check_files(self, settings: Settings) -> None:
+    def check_files(self, document: Document) -> None:
         """The certificates and the script that are named must be there."""
-        named = {"network.ca_bundle": settings.network.ca_bundle}
-        for index, upstream in enumerate(settings.upstreams):
-            if upstream.ca_bundle != settings.network.ca_bundle:
-                named[f"upstreams[{index}].ca_bundle"] = upstream.ca_bundle
+        named = {"network.ca_bundle": document.network.ca_bundle}
+        for index, upstream in enumerate(document.upstreams):
+            named[f"upstreams[{index}].ca_bundle"] = upstream.ca_bundle
         for key, bundle in named.items():
             if bundle is not None:
                 self._certificates(bundle, key)
-        script = settings.simulated.script
+        script = document.simulated.script
         if script is not None and not script.is_file():
             self._wrong("simulated.script", shown(script), "there is no such file")
 
@@ -165,6 +179,6 @@ class _Loading:
         self._report.add(key, value, fix, origin_of(key, self._origins))
 
 
-def _is_local(upstream: UpstreamSection) -> bool:
+def _is_local(url: str | None) -> bool:
     """Whether it runs on this machine, which no proxy stands before."""
-    return upstream.base_url is None or is_loopback(urlsplit(upstream.base_url).hostname or "")
+    return url is None or is_loopback(urlsplit(url).hostname or "")

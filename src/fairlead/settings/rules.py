@@ -5,24 +5,18 @@ Each rule is a generator of what is wrong, told with the other problems.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from fairlead.settings.addresses import is_loopback
+from fairlead.settings.limits import check_limits
 from fairlead.settings.problems import SettingError, origin_of
 from fairlead.settings.redaction import SecretUrl, carries_password, shown
 from fairlead.settings.sections import Document, UpstreamSection
 from fairlead.settings.sources import Gathered
+from fairlead.settings.values import DEFAULT_PORTS
 
 Problems = Iterator[SettingError]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`: 127.0.0.0/8, ::1, or `localhost`."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.rstrip(".").lower() == "localhost"
 
 
 def check_rules(document: Document, gathered: Gathered) -> Problems:
@@ -44,6 +38,8 @@ def _all_rules(document: Document, gathered: Gathered) -> Problems:
         yield from _version_path(upstream, where)
         yield from _own_simulated(upstream, where)
         yield from _caller(upstream, where)
+        yield from _metrics(upstream, where)
+        yield from check_limits(upstream, where, document.queue)
         yield from _circle(upstream, where, document)
 
 
@@ -99,10 +95,16 @@ def _cache_url(document: Document) -> Problems:
 def _names(upstreams: tuple[UpstreamSection, ...]) -> Problems:
     seen: dict[str, int] = {}
     for index, upstream in enumerate(upstreams):
-        first = seen.setdefault(upstream.name, index)
-        if first != index:
-            fix = f"upstreams[{first}] has this name already; names must differ"
+        names = (upstream.name, *upstream.server_names)
+        taken = next((name for name in names if name in seen), None)
+        if taken is not None:
+            what = "this name" if taken == upstream.name else f"the name {taken}"
+            fix = (
+                f"upstreams[{seen[taken]}] has {what} already; names must differ, "
+                "and the servers of a list are named NAME.1, NAME.2 and so on"
+            )
             yield SettingError(f"upstreams[{index}].name", shown(upstream.name), fix)
+        seen |= {name: seen.get(name, index) for name in names}
 
 
 def _address(upstream: UpstreamSection, where: str) -> Problems:
@@ -113,15 +115,23 @@ def _address(upstream: UpstreamSection, where: str) -> Problems:
 
 def _version_path(upstream: UpstreamSection, where: str) -> Problems:
     # The Anthropic SDK adds /v1 itself, so this would ask for /v1/v1/messages.
-    if upstream.shape != "openai" and (upstream.base_url or "").endswith("/v1"):
-        fix = f'must not end in /v1 for shape "{upstream.shape}": only OpenAI base URLs hold it'
-        yield SettingError(f"{where}.base_url", shown(upstream.base_url), fix)
+    for key, url in _placed(upstream, where):
+        if upstream.shape != "openai" and url.endswith("/v1"):
+            fix = f'must not end in /v1 for shape "{upstream.shape}": only OpenAI base URLs hold it'
+            yield SettingError(key, shown(url), fix)
+
+
+def _placed(upstream: UpstreamSection, where: str) -> Iterator[tuple[str, str]]:
+    """Each base URL under its full key."""
+    for number, url in enumerate(upstream.urls):
+        listed = not isinstance(upstream.base_url, str)
+        yield f"{where}.base_url[{number}]" if listed else f"{where}.base_url", url
 
 
 def _own_simulated(upstream: UpstreamSection, where: str) -> Problems:
     if upstream.base_url is not None:
         return
-    for name in ("key_env", "key_file", "proxy", "ca_bundle"):
+    for name in ("key_env", "key_file", "proxy", "ca_bundle", "health_path", "metrics_url"):
         value = getattr(upstream, name)
         if value and upstream.shape == "simulated":
             fix = "has no use here: without base_url the node runs this upstream itself"
@@ -136,16 +146,25 @@ def _caller(upstream: UpstreamSection, where: str) -> Problems:
             yield SettingError(f"{where}.{name}", shown(value), fix)
 
 
+def _metrics(upstream: UpstreamSection, where: str) -> Problems:
+    given = upstream.metrics_url
+    if given is not None and not given.startswith("/") and len(upstream.urls) > 1:
+        path = urlsplit(given).path or "/metrics"
+        fix = (
+            f"is one address for {len(upstream.urls)} servers: give the path alone ({shown(path)})"
+        )
+        yield SettingError(f"{where}.metrics_url", shown(given), fix)
+
+
 def _circle(upstream: UpstreamSection, where: str, document: Document) -> Problems:
     """The node as its own upstream: what a shell that points assistants at it would configure."""
-    if upstream.base_url is None:
-        return
-    parts = urlsplit(upstream.base_url)
-    host, server = parts.hostname or "", document.server
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    if port == server.port and (is_loopback(host) or host == server.host.lower()):
-        fix = (
-            "is this node's own address: its requests would go round in a circle; "
-            "name the model server, or unset the variable where the node starts"
-        )
-        yield SettingError(f"{where}.base_url", shown(upstream.base_url), fix)
+    server = document.server
+    for key, url in _placed(upstream, where):
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]
+        if port == server.port and (is_loopback(host) or host == server.host.lower()):
+            fix = (
+                "is this node's own address: its requests would go round in a circle; "
+                "name the model server, or unset the variable where the node starts"
+            )
+            yield SettingError(key, shown(url), fix)

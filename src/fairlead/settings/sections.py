@@ -14,13 +14,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from fairlead.settings.redaction import SecretUrl
 from fairlead.settings.values import (
     Allowed,
-    BaseUrl,
+    BaseUrls,
     CacheUrl,
     FileName,
     FileNames,
     GiB,
     Host,
     Label,
+    MetricsUrl,
     MiB,
     Name,
     Names,
@@ -33,7 +34,15 @@ from fairlead.settings.values import (
     Size,
     StorageUrl,
     Strings,
+    UrlPath,
+    Words,
 )
+from fairlead.traffic.base import State
+
+Limit = Annotated[int, Field(ge=1, le=100_000)]
+Waiting = Annotated[int, Field(ge=0, le=1_000_000)]
+QueueTime = Annotated[float, Field(ge=0.001, le=86_400)]
+"""Seconds; below a millisecond nothing could ever wait."""
 
 
 class Section(BaseModel):
@@ -65,6 +74,7 @@ class ServerSettings(Section):
     write_timeout: Seconds = 60.0
     max_body_bytes: Size = 32 * MiB
     max_buffered_bytes: Size = 512 * MiB
+    region: Label | None = None
 
 
 class StorageSettings(Section):
@@ -112,25 +122,70 @@ class NetworkSettings(Section):
     ca_bundle: FileName | None = None
 
 
+class QueueSettings(Section):
+    """`[queue]`: the queue before each upstream, where an upstream does not say otherwise."""
+
+    limit: Limit = 100
+    max_waiting: Waiting = 1000
+    timeout: QueueTime = 30.0
+    priority_header: Literal["any", "lower", "off"] = "any"
+
+
+class BalancerSettings(Section):
+    """`[balancer]`: which of several servers a request goes to."""
+
+    session_ttl: Seconds = 3600.0
+    max_sessions: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
+    load_factor: Annotated[float, Field(ge=1, le=10)] = 1.25
+    max_retries: Annotated[int, Field(ge=0, le=5)] = 2
+    retry_budget: Annotated[float, Field(ge=0, le=1)] = 0.1
+    ejection_time: Seconds = 30.0
+    slow_start: Seconds = 30.0
+    probe_interval: Seconds = 10.0
+
+
 class UpstreamSection(Section):
     """One `[[upstreams]]`: a model server or a provider deployment, as it is written down."""
 
     name: Name
     shape: Literal["openai", "anthropic", "simulated"]
-    base_url: BaseUrl | None = None
+    base_url: BaseUrls | None = None
     models: Patterns = ("*",)
     key_env: Strings = ()
     key_file: FileNames = ()
     credentials: Literal["upstream", "caller"] = "upstream"
-    max_connections: Annotated[int, Field(ge=1, le=100_000)] = 200
-    max_waiting: Annotated[int, Field(ge=0, le=1_000_000)] = 1000
+    max_connections: Limit = 200
+    max_waiting: Waiting = 1000
     connect_timeout: Seconds = 10.0
     first_byte_timeout: Seconds = 600.0
     idle_timeout: Seconds = 300.0
     proxy: ProxyUrl | None = None
     ca_bundle: FileName | None = None
     region: Label | None = None
-    capabilities: Strings = ()
+    capabilities: Words = ()
+    limit: Limit | None = None
+    max_queued: Waiting | None = None
+    queue_timeout: QueueTime | None = None
+    adaptive: bool | None = None
+    min_limit: Limit | None = None
+    max_limit: Limit | None = None
+    state: State = "active"
+    health_path: UrlPath | None = None
+    metrics_url: MetricsUrl | None = None
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The base URL of each server; empty where the node runs this upstream itself."""
+        given = self.base_url
+        return (given,) if isinstance(given, str) else given or ()
+
+    @property
+    def server_names(self) -> tuple[str, ...]:
+        """`name` where there is one server, else `name.1`, `name.2` and so on."""
+        count = len(self.urls)
+        if count < 2:
+            return (self.name,)
+        return tuple(f"{self.name}.{number}" for number in range(1, count + 1))
 
 
 class SimulatedSettings(Section):
@@ -161,6 +216,8 @@ class Document(Section):
     storage: StorageSettings = Field(default_factory=StorageSettings)
     cache: CacheSettings = Field(default_factory=CacheSettings)
     network: NetworkSettings = Field(default_factory=NetworkSettings)
+    queue: QueueSettings = Field(default_factory=QueueSettings)
+    balancer: BalancerSettings = Field(default_factory=BalancerSettings)
     upstreams: Annotated[
         tuple[UpstreamSection, ...],
         BeforeValidator(_tables),

@@ -27,6 +27,7 @@ _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": KiB, "MIB": MiB,
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]i?B|B)?", re.IGNORECASE)
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
 _MAX_NAME = 200
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
@@ -122,17 +123,68 @@ def _split(value: str) -> SplitResult:
     return parts
 
 
-def _base_url(value: object) -> object:
-    if not isinstance(value, str):
-        return value
+def _check_http(value: str) -> None:
     parts = _split(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
         raise ValueError('must be a URL such as "https://api.example.com/v1"')
     if parts.username is not None or parts.password is not None:
         raise ValueError("must not hold a user or a password: use key_env or key_file")
     if parts.query or parts.fragment:
         raise ValueError("must not hold a query (?…) or a fragment (#…)")
+
+
+def _base_url(value: str) -> str:
+    _check_http(value)
     return value.rstrip("/")
+
+
+def _base_urls(value: object) -> object:
+    """One URL stays one; a list becomes a tuple of URLs to different places."""
+    if isinstance(value, str):
+        return _base_url(value)
+    if not isinstance(value, (list, tuple)):
+        raise ValueError("must be an http:// or https:// URL, or a list of them")
+    if not value:
+        raise ValueError("must name at least one server")
+    urls: dict[tuple[object, ...], str] = {}
+    for number, item in enumerate(value, 1):
+        try:
+            url = _base_url(item if isinstance(item, str) else "")
+        except ValueError as error:
+            raise ValueError(f"server {number} {error}") from None
+        place = _place(url)
+        if place in urls:
+            first = list(urls).index(place) + 1
+            raise ValueError(f"server {number} is server {first} again: name each server once")
+        urls[place] = url
+    return tuple(urls.values())
+
+
+def _place(url: str) -> tuple[object, ...]:
+    """Where a URL leads, however it is spelled."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or DEFAULT_PORTS[parts.scheme], parts.path
+
+
+def _url_path(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if not value.startswith("/") or value.startswith("//"):
+        raise ValueError('must be a path from the server\'s root, such as "/health"')
+    if not (value.isascii() and value.isprintable()) or set(value) & set(" ?#"):
+        raise ValueError("must not hold white space, a query (?…) or a fragment (#…)")
+    return value
+
+
+def _metrics_url(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if value.startswith("/"):
+        return _url_path(value)
+    if _split(value).scheme not in DEFAULT_PORTS:
+        raise ValueError('must be a path such as "/metrics", or a whole http:// or https:// URL')
+    _check_http(value)
+    return value
 
 
 def _proxy(value: object) -> object:
@@ -201,6 +253,11 @@ Names = Annotated[
     Field(min_length=1),
     Allowed("a list of names, at least one, none empty"),
 ]
+Words = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")], ...],
+    BeforeValidator(_several),
+    Allowed('a list of words of letters, digits, ".", "_" or "-", or one word'),
+]
 Patterns = Annotated[
     tuple[str, ...], BeforeValidator(_patterns), Allowed('a list of patterns such as "qwen*"')
 ]
@@ -208,7 +265,19 @@ FileName = Annotated[Path, BeforeValidator(_path), Allowed("a path")]
 FileNames = Annotated[
     tuple[Path, ...], BeforeValidator(_paths), Allowed("a list of paths, or one path")
 ]
-BaseUrl = Annotated[str, BeforeValidator(_base_url), Allowed("an http:// or https:// URL")]
+BaseUrls = Annotated[
+    str | tuple[str, ...],
+    BeforeValidator(_base_urls),
+    Allowed("an http:// or https:// URL, or a list of them"),
+]
+UrlPath = Annotated[
+    str, BeforeValidator(_url_path), Allowed('a path from the server\'s root, such as "/health"')
+]
+MetricsUrl = Annotated[
+    str,
+    BeforeValidator(_metrics_url),
+    Allowed('a path such as "/metrics", or an http:// or https:// URL'),
+]
 ProxyUrl = Annotated[
     SecretUrl,
     BeforeValidator(_proxy),

@@ -12,6 +12,8 @@ from fairlead.gateway.base import PurgeSelector, StoreStatistics
 from fairlead.gateway.caching import CacheStatistics
 from fairlead.gateway.legs.base import Headers
 from fairlead.monitor.export import Exposition
+from fairlead.traffic.admission import QueueStatistics
+from fairlead.traffic.base import ServerStatistics, State
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +26,21 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     essential: bool = False
     """Whether the node can serve nothing without it. What is not essential (the persistent cache,
     an upstream) only degrades the node."""
+
+
+class UpstreamView(msgspec.Struct, frozen=True, kw_only=True):
+    """One server as it is configured and as it is now, in the process that answers."""
+
+    name: str
+    group: str
+    """The configured entry that it belongs to."""
+    shape: str
+    base_url: str
+    models: tuple[str, ...]
+    server: ServerStatistics
+    queue: QueueStatistics
+    probe_error: str
+    """Why the last health or metrics probe failed; empty where none did."""
 
 
 class NodeView(Protocol):
@@ -55,6 +72,17 @@ class NodeView(Protocol):
 
     def store_statistics(self) -> StoreStatistics | None:
         """The same of its persistent tier; None where there is none."""
+        ...
+
+    def upstreams(self) -> Sequence[UpstreamView]:
+        """Every server, in the order of the configuration."""
+        ...
+
+    def set_upstream_state(self, name: str, state: State) -> Sequence[UpstreamView]:
+        """Drain the servers of an entry, or one server, or bring them back; these servers.
+
+        Raises `RequestError` (404) where there is none of that name.
+        """
         ...
 
     async def purge(self, selector: PurgeSelector) -> int:

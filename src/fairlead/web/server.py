@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
@@ -108,8 +109,11 @@ async def run_edge(
 
 
 def run_loop(main: Callable[[], Awaitable[None]]) -> None:
-    """Run a coroutine on uvloop."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    """Run a coroutine on uvloop; an interrupt while it closes ends it there, without a word."""
+    with (
+        suppress(KeyboardInterrupt),
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
         runner.run(_as_coroutine(main))
 
 
@@ -146,7 +150,11 @@ class Workers:
         self._processes: list[BaseProcess] = []
 
     def run(self, on_ready: Callable[[], None], shutdown_timeout: float) -> None:
-        """Start all, announce, keep them alive, and stop them on SIGTERM or SIGINT."""
+        """Start all, announce, keep them alive, and stop them on SIGTERM or SIGINT.
+
+        SIGHUP is passed on: each worker reads the configuration again.
+        """
+        signal.signal(signal.SIGHUP, self._pass_on)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         ready = [self._context.Event() for _ in range(self._count)]
@@ -183,10 +191,13 @@ class Workers:
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         if self._stopping and number == signal.SIGINT:
             # They are draining: told once more, they give that up.
-            for process in self._processes:
-                if process.pid is not None and process.is_alive():
-                    os.kill(process.pid, signal.SIGINT)
+            self._pass_on(number, None)
         self._stopping = True
+
+    def _pass_on(self, number: int, _frame: FrameType | None) -> None:
+        for process in self._processes:
+            if process.pid is not None and process.is_alive():
+                os.kill(process.pid, number)
 
     def _end(self, timeout: float) -> None:
         # As long as one process has it open, the system takes connections that nobody serves.

@@ -16,8 +16,10 @@ from fairlead.gateway.base import Upstream, UsageRecord
 from fairlead.gateway.caching import CacheOptions
 from fairlead.gateway.gateway import Gateway
 from fairlead.gateway.responses import ModelResponseCache
+from fairlead.traffic.balancer import SessionAwareLoadBalancer
 from fairlead.web.middleware import Identity, LocalIdentity
 from fairlead.web.protocol import Limits, NodeProtocol
+from support.node import servers_of
 from support.wire import Answer, Client, client, until
 
 PATHS = {
@@ -49,6 +51,7 @@ class EdgeServer(Resource):
             upstreams,
             self.cache,
             self.records.append,
+            balancer=SessionAwareLoadBalancer(servers_of(upstreams)),
             max_body_bytes=(limits or Limits()).max_body_bytes,
         )
         self.identity = identity or LocalIdentity(None)

@@ -12,22 +12,28 @@ import pytest
 class Upstream:
     """Answers every request with `raw`, after noting its head; empty: closes the connection.
 
-    With `hasty` it answers before anything was asked.
+    A request whose head holds a text in `routes` has an answer of its own. With `hasty` it answers
+    before anything was asked.
     """
 
     def __init__(self) -> None:
         self.hasty = False
         self.raw = b""
+        self.routes: dict[str, bytes] = {}
         self.heads: list[str] = []
         self.port = 0
 
-    def answer(self, status: int, body: str = "", **headers: str) -> None:
-        """Answer so from now on."""
+    def answer(self, status: int, body: str = "", *, at: str = "", **headers: str) -> None:
+        """Answer so from now on: what holds `at` in its head, or everything."""
         fields = "".join(
             f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items()
         )
         head = f"HTTP/1.1 {status} X\r\n{fields}content-length: {len(body)}\r\n\r\n"
-        self.raw = (head + body).encode()
+        raw = (head + body).encode()
+        if at:
+            self.routes[at] = raw
+        else:
+            self.raw = raw
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
@@ -37,9 +43,11 @@ class Upstream:
                 await writer.drain()
             while head := await reader.readuntil(b"\r\n\r\n"):
                 self.heads.append(head.decode())
-                if not self.raw:
+                found = (raw for text, raw in self.routes.items() if text in self.heads[-1])
+                raw = next(found, self.raw)
+                if not raw:
                     break
-                writer.write(self.raw)
+                writer.write(raw)
         except (asyncio.IncompleteReadError, ConnectionError):
             return  # the client has what it wanted
         finally:

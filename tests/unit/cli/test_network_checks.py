@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 
 import pytest
 
-from fairlead.cli.checks import Check
-from fairlead.cli.checks.network import Examination
+from fairlead.cli.checks import Check, findings
+from fairlead.cli.checks.network import AT_A_TIME, Examination
+from fairlead.errors import UpstreamUnreachableError
 from fairlead.gateway.legs import make_leg
+from fairlead.gateway.legs.base import LegOptions, LegReply, LegRequest, LegStatistics
 from fairlead.settings import Settings, load_settings
 from fairlead.testing.clock import ManualClock
 from unit.cli.conftest import Upstream
@@ -21,7 +24,7 @@ KEYS = {"KEY_A": "first-key", "KEY_B": "second-key"}
 def settings_of(upstream: Upstream, **fields: object) -> Settings:
     base = f"http://127.0.0.1:{upstream.port}"
     table = {"name": "gpu", "shape": "openai", "base_url": f"{base}/v1"} | fields
-    if table["shape"] != "openai":
+    if table["shape"] != "openai" and "base_url" not in fields:
         table["base_url"] = base
     return load_settings(None, {"FAIRLEAD_UPSTREAMS": json.dumps([table])} | KEYS)
 
@@ -58,6 +61,146 @@ async def test_each_key_is_tried_and_none_is_shown(upstream: Upstream) -> None:
     assert "the key is refused" in second.detail
     assert "KEY_B" in second.fix
     assert not any(key in str((first, second)) for key in KEYS.values())
+
+
+async def test_a_server_that_is_away_is_one_line_whatever_its_keys(upstream: Upstream) -> None:
+    upstream.raw = b""
+    settings = settings_of(upstream, key_env=["KEY_A", "KEY_B"], health_path="/health")
+    check, _ = await look(settings)
+    assert (check.name, check.status) == ("upstream gpu", "failed")
+    assert len(upstream.heads) == 1
+
+
+async def test_servers_of_a_list_are_told_apart(upstream: Upstream) -> None:
+    upstream.answer(200, MODELS)
+    upstream.answer(403, at="/two/v1/models")
+    base = f"http://127.0.0.1:{upstream.port}"
+    settings = settings_of(
+        upstream, base_url=[f"{base}/one/v1", f"{base}/two/v1"], key_env=["KEY_A", "KEY_B"]
+    )
+    examination = Examination(make_leg, ManualClock())
+    found = [check for one in settings.upstreams for check in await examination.upstream(one)]
+    assert [(check.name, check.status) for check in found] == [
+        ("upstream gpu.1, key 1", "ok"),
+        ("upstream gpu.1, key 2", "ok"),
+        ("upstream gpu.2, key 1", "failed"),
+        ("upstream gpu.2, key 2", "failed"),
+    ]
+    assert examination.listed == {"gpu.1": {"qwen-3", "llama-3"}}
+
+
+@pytest.mark.parametrize(
+    ("status", "expected", "hint"),
+    [
+        (200, "ok", ""),
+        (204, "ok", ""),
+        (302, "failed", "does not use it"),
+        (404, "failed", "not below base_url's path"),
+        (401, "failed", "needs no key"),
+        (503, "failed", "own log"),
+    ],
+)
+async def test_health(upstream: Upstream, status: int, expected: str, hint: str) -> None:
+    upstream.answer(200, MODELS)
+    upstream.answer(status, at="/health")
+    settings = settings_of(upstream, health_path="/health", key_env="KEY_A")
+    _, check, _ = await look(settings)
+    assert (check.name, check.status) == ("upstream gpu, health", expected)
+    assert f"127.0.0.1:{upstream.port}/health answers {status}" in check.detail
+    assert hint in check.fix
+    assert "first-key" not in upstream.heads[1]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected", "told"),
+    [
+        (200, "# HELP x\nvllm:num_requests_running 3\n", "ok", "vLLM"),
+        (200, "sglang:num_running_reqs 3\n", "ok", "SGLang"),
+        (200, "process_cpu_seconds_total 3\n# vllm:no\n", "warning", "not with metrics of vLLM"),
+        (200, "", "warning", "not with metrics of vLLM"),
+        (404, "vllm:a 1", "warning", "--enable-metrics"),
+    ],
+)
+async def test_metrics(
+    upstream: Upstream, status: int, body: str, expected: str, told: str
+) -> None:
+    upstream.answer(200, MODELS)
+    upstream.answer(status, body, at="/metrics")
+    settings = settings_of(upstream, metrics_url="/metrics", key_env="KEY_A")
+    _, check, _ = await look(settings)
+    assert (check.name, check.status) == ("upstream gpu, metrics", expected)
+    assert told in check.detail + check.fix
+    assert "first-key" not in upstream.heads[1]
+
+
+async def test_health_and_metrics_that_cannot_be_asked(upstream: Upstream) -> None:
+    upstream.answer(200, MODELS)
+    upstream.routes["/health"] = b""
+    settings = settings_of(
+        upstream, health_path="/health", metrics_url="http://no-such-host.invalid/metrics"
+    )
+    _, health, metrics, _ = await look(settings)
+    assert (health.status, metrics.status) == ("failed", "failed")
+    assert "health_path" in health.fix
+    assert "check the host of metrics_url" in metrics.fix
+
+
+async def test_a_key_that_fails_later_is_told_by_itself(upstream: Upstream) -> None:
+    upstream.answer(200, MODELS)
+    upstream.routes["second-key"] = b""
+    first, second, _ = await look(settings_of(upstream, key_env=["KEY_A", "KEY_B"]))
+    assert (first.status, second.status) == ("ok", "failed")
+    assert second.name == "upstream gpu, key 2"
+
+
+class Crowd:
+    """Legs to servers that are all away; each waits until as many are asked as may be."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+        self.full = asyncio.Event()
+
+    def leg(self, options: LegOptions) -> AwayLeg:
+        return AwayLeg(self, options.name)
+
+
+class AwayLeg:
+    def __init__(self, crowd: Crowd, name: str) -> None:
+        self.crowd, self.name = crowd, name
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def statistics(self) -> LegStatistics:
+        raise NotImplementedError
+
+    async def send(self, request: LegRequest) -> LegReply:
+        crowd = self.crowd
+        crowd.now += 1
+        crowd.most = max(crowd.most, crowd.now)
+        if crowd.now == AT_A_TIME:
+            crowd.full.set()
+        try:
+            await crowd.full.wait()
+            await asyncio.sleep(0)
+            raise UpstreamUnreachableError(self.name)
+        finally:
+            crowd.now -= 1
+
+
+async def test_many_servers_are_asked_at_once_and_told_in_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    urls = [f"http://gpu-{number}:8000/v1" for number in range(20)]
+    table = {"name": "gpu", "shape": "openai", "base_url": urls}
+    settings = load_settings(None, {"FAIRLEAD_UPSTREAMS": json.dumps([table])}, {"server.port": 0})
+    crowd = Crowd()
+    monkeypatch.setattr(findings, "make_leg", crowd.leg)
+    found = await findings._over_network(settings)
+    names = [check.name for check in found if check.name.startswith("upstream")]
+    assert names == [f"upstream gpu.{number}" for number in range(1, 21)]
+    assert crowd.most == AT_A_TIME
 
 
 @pytest.mark.parametrize(

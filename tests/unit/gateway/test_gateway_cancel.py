@@ -19,7 +19,7 @@ from support.gateway import (
     make_upstream,
     turns,
 )
-from support.node import Node
+from support.node import Node, several
 
 # Nothing here takes time: what does not end at once hangs.
 pytestmark = pytest.mark.timeout(5)
@@ -218,7 +218,7 @@ async def test_a_client_that_takes_nothing_is_a_client_that_left(body: bytes) ->
 async def test_leaving_while_the_list_of_models_is_gathered() -> None:
     replies = [ScriptedReply(headers=JSON) for _ in range(2)]
     legs = [ScriptedLeg(reply) for reply in replies]
-    async with Node(*map(make_upstream, legs)) as node:
+    async with Node(*several(*legs)) as node:
         sink, task = node.start(make_request(path=b"/v1/models", method=b"GET"))
         await turns()
         leave(sink, task)

@@ -1,20 +1,17 @@
-"""Which upstreams serve a model, and which of their keys a caller gets."""
+"""Which upstreams serve a model."""
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 
-from fairlead.core.identity import Principal
 from fairlead.errors import RequestError
 from fairlead.gateway.base import Upstream
-from fairlead.gateway.routing import ConfiguredOrder, Routes
-from support.gateway import ScriptedLeg, make_request, make_upstream
+from fairlead.gateway.routing import Routes
+from support.gateway import ScriptedLeg, make_upstream
 
 
-def upstream(name: str, shape: str, *models: str, keys: tuple[str, ...] = ()) -> Upstream:
-    return make_upstream(ScriptedLeg(), name=name, shape=shape, models=models, keys=keys)
+def upstream(name: str, shape: str, *models: str) -> Upstream:
+    return make_upstream(ScriptedLeg(), name=name, shape=shape, models=models)
 
 
 GPU_1 = upstream("gpu-1", "openai", "qwen*", "gpt-*")
@@ -92,39 +89,3 @@ def test_a_pattern_that_changes_case_or_holds_brackets_is_taken_literally_by_fnm
     assert routes.serving("openai", "exact")
     with pytest.raises(RequestError):
         routes.serving("openai", "Exact")
-
-
-# ---- keys
-
-
-def test_a_caller_keeps_its_key_and_callers_spread_over_the_keys() -> None:
-    order = ConfiguredOrder()
-    keys = ("k1", "k2", "k3", "k4")
-    several = upstream("several", "openai", "*", keys=keys)
-    users = [make_request(principal=Principal("t", f"user-{n}")) for n in range(400)]
-    chosen = [order.key(several, request) for request in users]
-
-    assert [order.key(several, request) for request in users] == chosen
-    assert set(Counter(chosen)) == set(keys)
-    assert min(Counter(chosen).values()) > 50
-
-
-def test_losing_a_key_moves_only_those_who_had_it() -> None:
-    order = ConfiguredOrder()
-    before = upstream("before", "openai", "*", keys=("k1", "k2", "k3"))
-    after = upstream("after", "openai", "*", keys=("k1", "k3"))
-    for number in range(200):
-        request = make_request(principal=Principal("t", f"user-{number}"))
-        old = order.key(before, request)
-        assert old == "k2" or order.key(after, request) == old
-
-
-@pytest.mark.parametrize(("keys", "expected"), [((), None), (("only",), "only")])
-def test_one_key_or_none(keys: tuple[str, ...], expected: str | None) -> None:
-    assert ConfiguredOrder().key(upstream("u", "openai", "*", keys=keys), make_request()) == (
-        expected
-    )
-
-
-def test_the_configured_order_is_the_order() -> None:
-    assert ConfiguredOrder().order((GPU_2, GPU_1), make_request()) == (GPU_2, GPU_1)

@@ -22,6 +22,7 @@ DEFAULTS: dict[str, Any] = {
     "cache_detail": "",
     "seconds": 0.2,
     "first_byte": 0.05,
+    "queued": 0.02,
     "request_bytes": 1000,
     "response_bytes": 200,
     "input_tokens": 30,

@@ -55,6 +55,7 @@ def test_json_has_the_fields_in_order(usage: Make) -> None:
         ("outcome", "ok"),
         ("seconds", 0.2),
         ("first_byte", 0.05),
+        ("queued", 0.02),
         ("request_bytes", 1000),
         ("response_bytes", 200),
         ("tokens", 42),
@@ -67,6 +68,7 @@ def test_text_is_one_readable_line(usage: Make) -> None:
     assert line_of(usage(), "text").decode() == (
         "2023-11-14T22:13:20.250Z 200 POST /v1/messages 0.2000s outcome=ok cache=miss"
         " cache_detail=- shape=anthropic model=claude-x upstream=up-1 first_byte=0.0500"
+        " queued=0.0200"
         " request_bytes=1000 response_bytes=200 tokens=42 tenant=red user=ann request_id=req-1\n"
     )
 

@@ -10,6 +10,7 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as prometheus_families
 
+from fairlead.core.histogram import Histogram
 from fairlead.gateway.base import UsageRecord
 from fairlead.monitor.base import Snapshot
 from fairlead.monitor.export import MetricsExporter, _wants_openmetrics, add_process
@@ -27,7 +28,11 @@ def everything(usage: Make) -> Snapshot:
     snapshot = metrics.snapshot()
     for family in FAMILIES.values():
         if family.name not in snapshot.numbers | snapshot.histograms:
-            snapshot.set(family.name, 2.0, *("x" for _ in family.labels))
+            labels = ["x" for _ in family.labels]
+            if family.kind == "histogram":
+                snapshot.add_histogram(family.name, Histogram.empty((1.0, 2.0)), *labels)
+            else:
+                snapshot.set(family.name, 2.0, *labels)
     return snapshot
 
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from fairlead.core.histogram import Histogram
 from fairlead.gateway.base import StoreStatistics
 from fairlead.gateway.caching import CacheStatistics
 from fairlead.gateway.legs.base import LegStatistics
 from fairlead.monitor.families import FAMILIES
 from fairlead.monitor.metrics import GatewayMetrics
 from fairlead.monitor.sources import NodeMetrics, Sources
+from fairlead.traffic.admission import ClassStatistics, QueueStatistics
+from fairlead.traffic.base import BalancerStatistics, ServerStatistics
 
 CACHE = CacheStatistics(
     memory_hits=1,
@@ -26,6 +29,54 @@ CACHE = CacheStatistics(
     in_flight_bytes=16,
 )
 STORE = StoreStatistics("sqlite", True, 21, 22, 23, 24, 25, 26, 27, 28)
+WAITS = Histogram.empty((1.0,))
+WAITS.observe(0.5)
+SERVER = ServerStatistics(
+    name="up-1",
+    state="active",
+    health="ejected",
+    load=60,
+    in_flight=61,
+    sessions=62,
+    ejections=63,
+    served=64,
+    failed=65,
+    unreachable=66,
+    resting=67,
+    rest=68.0,
+    accounts_set_aside=69,
+    report=None,
+)
+BALANCER = BalancerStatistics(
+    servers=(SERVER,),
+    sessions=62,
+    requests=70,
+    retries=71,
+    retries_denied=72,
+    spills=73,
+    moved_sessions=74,
+)
+LOW = ClassStatistics(
+    waiting=81,
+    admitted=82,
+    refused={"shed": 83},
+    abandoned=84,
+    overflowed=85,
+    waits=WAITS,
+    longest_wait=0.5,
+    oldest_wait=0.0,
+)
+QUEUE = QueueStatistics(
+    name="up-1",
+    limit=91,
+    min_limit=92,
+    max_limit=93,
+    running=94,
+    drain_rate=95.0,
+    first_byte=96.0,
+    overloads=97,
+    classes={"low": LOW},
+)
 LEG = LegStatistics(connections=5, idle=2, waiting=1, requests=40, connects=9, errors=3)
 
 
@@ -36,6 +87,9 @@ def node(store: StoreStatistics | None) -> NodeMetrics:
         legs=lambda: {"up-1": LEG},
         cache=lambda: CACHE,
         store=lambda: store,
+        attempts=lambda: {"up-1": 51},
+        balancer=lambda: BALANCER,
+        queues=lambda: {"up-1": QUEUE},
         lines_dropped=lambda: 7,
     )
     return NodeMetrics(GatewayMetrics(), sources)
@@ -80,3 +134,24 @@ def test_a_store_that_does_not_know_its_size_gives_none() -> None:
     assert "fairlead_cache_store_entries" not in numbers
     assert "fairlead_cache_store_bytes" not in numbers
     assert numbers["fairlead_cache_store_up"] == {(): 0}
+
+
+def test_traffic_is_read() -> None:
+    collected = node(STORE).collect()
+    numbers = collected.numbers
+    assert numbers["fairlead_upstream_attempts_total"] == {("up-1",): 51}
+    assert numbers["fairlead_upstream_up"] == {("up-1",): 0}
+    assert numbers["fairlead_upstream_in_flight_requests"] == {("up-1",): 61}
+    assert numbers["fairlead_upstream_sessions"] == {("up-1",): 62}
+    assert numbers["fairlead_upstream_ejections_total"] == {("up-1",): 63}
+    assert numbers["fairlead_upstream_failures_total"] == {("up-1",): 65}
+    assert numbers["fairlead_retries_total"] == {(): 71}
+    assert numbers["fairlead_retries_denied_total"] == {(): 72}
+    assert numbers["fairlead_session_spills_total"] == {(): 73}
+    assert numbers["fairlead_session_moves_total"] == {(): 74}
+    assert numbers["fairlead_queue_limit"] == {("up-1",): 91}
+    assert numbers["fairlead_queue_running"] == {("up-1",): 94}
+    assert numbers["fairlead_queue_waiting"] == {("up-1", "low"): 81}
+    assert numbers["fairlead_queue_admitted_total"] == {("up-1", "low"): 82}
+    assert numbers["fairlead_queue_refused_total"] == {("up-1", "low", "shed"): 83}
+    assert collected.histograms["fairlead_queue_wait_seconds"][("low",)].count == 1

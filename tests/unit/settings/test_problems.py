@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 
 import pytest
 from hypothesis import given
@@ -78,12 +79,42 @@ def test_all_problems_are_told_at_once(problems: Problems) -> None:
         ("[server]\nmax_buffered_bytes = 5", "at least server.max_body_bytes"),
         ("[server]\ninsecure = true", "decided at each start"),
         ("port = 8100", "did you mean server.port?"),
+        ('[server]\nregion = ""', "1 to 64 characters"),
+        ("[queue]\nlimit = 0", "from 1 to 100000"),
+        ("[queue]\nlimit = 2.5", "a whole number from 1 to 100000"),
+        ("[queue]\nmax_waiting = -1", "from 0 to 1000000"),
+        ("[queue]\ntimeout = 0", "from 0.001 to 86400"),
+        ('[queue]\npriority_header = "all"', '"any", "lower" or "off"'),
+        ("[queue]\nmax_queued = 5", "unknown key"),
+        ("[balancer]\nload_factor = 0.9", "from 1 to 10"),
+        ("[balancer]\nload_factor = nan", "from 1 to 10"),
+        ("[balancer]\nmax_retries = 6", "from 0 to 5"),
+        ("[balancer]\nretry_budget = 10", "from 0 to 1"),
+        ("[balancer]\nmax_sessions = 0", "from 1 to 10000000"),
+        ("[balancer]\nprobe_interval = 0", "seconds, above 0"),
+        ("[balancer]\nslow_start = inf", "seconds, above 0"),
+        (UPSTREAM + 'state = "off"', '"active" or "draining"'),
+        (UPSTREAM + 'adaptive = "yes"', "must be true or false"),
+        (UPSTREAM + 'capabilities = ["gpu, big"]', "upstreams[0].capabilities[0]"),
+        (UPSTREAM + 'capabilities = [""]', "a list of words"),
+        (UPSTREAM + "limit = 0", "from 1 to 100000"),
+        (UPSTREAM + "max_queued = -1", "from 0 to 1000000"),
+        (UPSTREAM + "queue_timeout = 0", "from 0.001 to 86400"),
     ],
 )
 def test_wrong_values_are_refused_with_what_is_allowed(
     problems: Problems, toml: str, expected: str
 ) -> None:
     assert expected in "\n".join(problems(toml))
+
+
+@given(st.recursive(st.none() | st.text() | st.integers() | st.booleans(), st.lists))
+def test_no_value_breaks_the_reading_of_upstreams(value: object) -> None:
+    keys = ("base_url", "health_path", "metrics_url", "limit", "adaptive", "state")
+    for key in keys:
+        table = {"name": "a", "shape": "openai", "base_url": "http://gpu/v1"} | {key: value}
+        with contextlib.suppress(InvalidConfigurationError):  # refused or taken, but never a crash
+            load_settings(None, {"FAIRLEAD_UPSTREAMS": json.dumps([table])})
 
 
 def test_an_error_in_an_upstream_tells_its_source(problems: Problems) -> None:
@@ -126,7 +157,8 @@ def test_sizes_in_words_are_read_back(size: int) -> None:
 
 @given(st.text(alphabet=st.characters(codec="utf-8"), max_size=40))
 def test_no_text_breaks_the_reading_of_variables(text: str) -> None:
-    names = ("SERVER__HOST", "SERVER__PORT", "SERVER__MAX_BODY_BYTES", "CACHE__URL", "UPSTREAMS")
+    names = ["SERVER__HOST", "SERVER__PORT", "SERVER__MAX_BODY_BYTES", "CACHE__URL", "UPSTREAMS"]
+    names += ["SERVER__REGION", "QUEUE__LIMIT", "QUEUE__PRIORITY_HEADER", "BALANCER__SLOW_START"]
     environ = {f"FAIRLEAD_{name}": text for name in names} | {"OPENAI_BASE_URL": text}
     with contextlib.suppress(InvalidConfigurationError):  # refused or taken, but never a crash
         load_settings(None, environ)

@@ -60,6 +60,12 @@ def test_a_named_file_must_exist(home: Path) -> None:
         ("SIMULATED__MODELS", '["a", "b"]', ("a", "b")),
         ("SIMULATED__MODELS", "a", ("a",)),
         ("SIMULATED__ERROR_STATUS", "429", 429),
+        ("SERVER__REGION", "eu", "eu"),
+        ("QUEUE__LIMIT", "50", 50),
+        ("QUEUE__TIMEOUT", "0.5", 0.5),
+        ("QUEUE__PRIORITY_HEADER", "lower", "lower"),
+        ("BALANCER__MAX_RETRIES", "0", 0),
+        ("BALANCER__LOAD_FACTOR", "1.5", 1.5),
     ],
 )
 def test_a_variable_is_read_as_its_setting_is_typed(

@@ -9,7 +9,9 @@ from fairlead.gateway.caching import CacheStatistics
 from fairlead.gateway.legs.base import Headers
 from fairlead.monitor.base import Snapshot
 from fairlead.monitor.export import Exposition, MetricsExporter
-from fairlead.web.base import Check
+from fairlead.traffic.base import LoadReport, ServerStatistics, State
+from fairlead.traffic.queue import AdaptiveQueueManager
+from fairlead.web.base import Check, UpstreamView
 
 RED = Principal(tenant="red", user="ann", team="red", verified=True)
 
@@ -25,6 +27,7 @@ class FakeNode:
             (b"\2" * 32, "m2", "red"),
             (b"\3" * 32, "m1", "blue"),
         ]
+        self.states: dict[str, State] = {"gpu": "active", "far": "draining"}
         self.health = [Check(name="accepting", ok=True, essential=True)]
         self.store: StoreStatistics | None = StoreStatistics("sqlite", True, 1, 2, 3, 4, 5, 6, 7, 8)
         self.failure: FairleadError | Exception | None = None
@@ -68,12 +71,50 @@ class FakeNode:
     def store_statistics(self) -> StoreStatistics | None:
         return self.store
 
+    def upstreams(self) -> list[UpstreamView]:
+        return [upstream_view(name, state) for name, state in self.states.items()]
+
+    def set_upstream_state(self, name: str, state: State) -> list[UpstreamView]:
+        if name not in self.states:
+            raise RequestError(404, f"no upstream is named {name!r}; there are: gpu, far")
+        self.states[name] = state
+        return [upstream_view(name, state)]
+
     async def purge(self, selector: PurgeSelector) -> int:
         if self.failure is not None:
             raise self.failure
         kept = [entry for entry in self.entries if not _selected(selector, *entry)]
         removed, self.entries = len(self.entries) - len(kept), kept
         return removed
+
+
+def upstream_view(name: str, state: State) -> UpstreamView:
+    """A server with distinct figures."""
+    return UpstreamView(
+        name=name,
+        group=name,
+        shape="openai",
+        base_url=f"http://{name}:8000/v1",
+        models=("*",),
+        server=ServerStatistics(
+            name=name,
+            state=state,
+            health="healthy",
+            load=7,
+            in_flight=5,
+            sessions=3,
+            ejections=2,
+            served=40,
+            failed=1,
+            unreachable=1,
+            resting=1,
+            rest=2.5,
+            accounts_set_aside=1,
+            report=LoadReport(running=7, memory_free=0.25) if name == "gpu" else None,
+        ),
+        queue=AdaptiveQueueManager(name=name).statistics(),
+        probe_error="",
+    )
 
 
 def _selected(selector: PurgeSelector, digest: bytes, model: str, tenant: str) -> bool:

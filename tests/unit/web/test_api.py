@@ -257,6 +257,8 @@ class TestDescription:
             "/readyz",
             "/metrics",
             "/api/cache",
+            "/api/upstreams",
+            "/api/upstreams/{name}",
             "/v1/chat/completions",
             "/v1/responses",
             "/v1/embeddings",

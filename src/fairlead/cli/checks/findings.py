@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fairlead.cli.checks import Check, failed, machine, passed
+from fairlead.cli.checks import Check, failed, fleet, machine, passed
 from fairlead.cli.checks.network import Examination
 from fairlead.cli.checks.store import Warn, shared_cache
 from fairlead.core.clock import SYSTEM_CLOCK
@@ -74,6 +74,7 @@ async def _over_network(settings: Settings) -> list[Check]:
     shared = await shared_cache(settings, _open_store)
     found = await asyncio.gather(*(examination.upstream(item) for item in settings.upstreams))
     asked = [check for checks in found for check in checks]
+    asked += fleet.together(settings.upstreams, examination.listed)
     return [port, *shared, *asked, examination.clocks()]
 
 

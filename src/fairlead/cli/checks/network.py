@@ -1,43 +1,29 @@
-"""Checks that go over the network: the port, each upstream with each of its keys, the clock."""
+"""Checks that go over the network: the port, each server with each of its keys, the clock."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import socket
-import ssl
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from fnmatch import fnmatchcase
+from urllib.parse import urlsplit
 
 import msgspec
 
-from fairlead.cli.checks import Check, failed, passed, warned
+from fairlead.cli.checks import Check, failed, passed, verdicts, warned
+from fairlead.cli.checks.asking import DEADLINE, MakeLeg, ask, opened
 from fairlead.core.clock import Clock
-from fairlead.core.encoding import CodingError, DecodedTooLargeError, decode
-from fairlead.errors import (
-    FairleadError,
-    UpstreamTimeoutError,
-    UpstreamUnreachableError,
-)
+from fairlead.errors import FairleadError
 from fairlead.gateway.base import Upstream
-from fairlead.gateway.caching import content_coding
 from fairlead.gateway.headers import forwarded
 from fairlead.gateway.legs.base import Headers, Leg, LegOptions, LegReply, LegRequest
 from fairlead.settings import Settings, UpstreamSettings
 
-MakeLeg = Callable[[LegOptions], Leg]
-
-DEADLINE = 15.0
-"""Seconds for one question to one server, connecting included."""
-MAX_ANSWER = 4 * 1024 * 1024
+AT_A_TIME = 8
+"""Questions under way: so that many dead servers do not take the sum of their deadlines."""
 MAX_SKEW = 5.0
 """Seconds by which this machine's clock may differ from the upstreams'."""
-
-
-class _List(msgspec.Struct):
-    data: list[dict[str, object]]
 
 
 class _Health(msgspec.Struct):
@@ -47,44 +33,85 @@ class _Health(msgspec.Struct):
 
 @dataclass
 class Examination:
-    """Asks servers; `skews` gathers by how many seconds their clocks are ahead of ours."""
+    """Asks servers.
+
+    `skews` gathers by how many seconds their clocks are ahead of ours, `listed` the models that
+    each lists and its patterns let through.
+    """
 
     make_leg: MakeLeg
     clock: Clock
     skews: list[float] = field(default_factory=list)
+    listed: dict[str, set[str]] = field(default_factory=dict)
+    _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_A_TIME))
 
     async def upstream(self, upstream: UpstreamSettings) -> list[Check]:
-        """One check for each key of the upstream, one where it has none."""
+        """One check for each key of a server (one where it has none), its health and metrics.
+
+        A server that cannot be reached with the first key is asked nothing more.
+        """
         name = f"upstream {upstream.name}"
         if upstream.is_own:
             return [passed(name, "simulated; the node runs it itself")]
-        leg = self.make_leg(_patient(upstream))
-        await leg.open()
-        try:
-            keys = upstream.reveal_keys() or (None,)
-            return [
-                await self._key(upstream, leg, key, _label(name, number, len(keys)))
-                for number, key in enumerate(keys, 1)
+        first, *others = upstream.reveal_keys() or (None,)
+        async with opened(self.make_leg, upstream.leg_options()) as leg:
+            try:
+                check = await self._key(upstream, leg, first, f"{name}, key 1" if others else name)
+            except (FairleadError, TimeoutError) as error:
+                return [verdicts.unreached(str(upstream.base_url), "base_url", name, error)]
+            further = [
+                self._later_key(upstream, leg, key, f"{name}, key {number}")
+                for number, key in enumerate(others, 2)
             ]
-        finally:
-            await leg.close()
+            if upstream.health_url is not None:
+                further.append(self._health(upstream.health_url, leg, f"{name}, health"))
+            if (options := upstream.metrics_leg_options()) is not None:
+                further.append(self._metrics(options, f"{name}, metrics"))
+            return [check, *await asyncio.gather(*further)]
+
+    async def _later_key(
+        self, upstream: UpstreamSettings, leg: Leg, key: str | None, name: str
+    ) -> Check:
+        try:
+            return await self._key(upstream, leg, key, name)
+        except (FairleadError, TimeoutError) as error:
+            return verdicts.unreached(str(upstream.base_url), "base_url", name, error)
 
     async def _key(self, upstream: UpstreamSettings, leg: Leg, key: str | None, name: str) -> Check:
         target = upstream.base_path + ("/models" if upstream.shape == "openai" else "/v1/models")
         asked: Headers = [(b"accept", b"application/json"), (b"accept-encoding", b"identity")]
         if upstream.shape == "anthropic":
             asked.append((b"anthropic-version", b"2023-06-01"))
-        request = LegRequest(
-            b"GET", target.encode(), forwarded(asked, _described(upstream, leg), key), b""
-        )
-        try:
-            reply, body = await _ask(leg, request)
-        except (FairleadError, TimeoutError) as error:
-            return _unreached(upstream, name, error)
+        reply, body = await self._get(leg, target, forwarded(asked, _described(upstream, leg), key))
         self._note_date(reply.headers)
-        if reply.status == 200:
-            return _listing(upstream, name, body)
-        return _refusal(upstream, name, reply.status, has_key=key is not None)
+        if reply.status != 200:
+            return verdicts.refusal(upstream, name, reply.status, has_key=key is not None)
+        models = verdicts.models_in(body)
+        if models is not None:
+            listed = self.listed.setdefault(upstream.name, set())
+            listed.update(verdicts.served(upstream, models))
+        return verdicts.listing(upstream, name, models)
+
+    async def _health(self, url: str, leg: Leg, name: str) -> Check:
+        try:
+            reply, _ = await self._get(leg, urlsplit(url).path, [(b"accept", b"*/*")])
+        except (FairleadError, TimeoutError) as error:
+            return verdicts.unreached(url, "health_path", name, error)
+        return verdicts.health(url, name, reply.status)
+
+    async def _metrics(self, options: LegOptions, name: str) -> Check:
+        url = options.base_url
+        asked: Headers = [(b"accept", b"text/plain"), (b"accept-encoding", b"identity")]
+        try:
+            async with opened(self.make_leg, options) as leg:
+                reply, body = await self._get(leg, urlsplit(url).path or "/", asked)
+        except (FairleadError, TimeoutError) as error:
+            return verdicts.unreached(url, "metrics_url", name, error)
+        return verdicts.metrics(url, name, reply.status, body)
+
+    async def _get(self, leg: Leg, target: str, headers: Headers) -> tuple[LegReply, bytes]:
+        async with self._places:
+            return await ask(leg, LegRequest(b"GET", target.encode(), headers, b""))
 
     def _note_date(self, headers: Headers) -> None:
         for header, value in headers:
@@ -134,15 +161,13 @@ class Examination:
         """The version of the Fairlead node that answers there, if one does."""
         local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
         address = f"[{local}]" if ":" in local else local
-        leg = self.make_leg(LegOptions(name="port", base_url=f"http://{address}:{port}"))
-        await leg.open()
+        options = LegOptions(name="port", base_url=f"http://{address}:{port}")
         try:
-            _, body = await _ask(leg, LegRequest(b"GET", b"/healthz", [], b""))
+            async with opened(self.make_leg, options) as leg:
+                _, body = await self._get(leg, "/healthz", [])
             return msgspec.json.decode(body, type=_Health).version
         except (FairleadError, TimeoutError, msgspec.MsgspecError, UnicodeDecodeError):
             return None  # something else, or nothing that speaks HTTP
-        finally:
-            await leg.close()
 
 
 async def _bind(host: str, port: int) -> None:
@@ -156,29 +181,6 @@ async def _bind(host: str, port: int) -> None:
         probe.bind(address)
 
 
-async def _ask(leg: Leg, request: LegRequest) -> tuple[LegReply, bytes]:
-    """The answer and its decoded body, of which what is beyond `MAX_ANSWER` is left."""
-    async with asyncio.timeout(DEADLINE):
-        reply = await leg.send(request)
-        try:
-            body = bytearray()
-            while len(body) < MAX_ANSWER and (piece := await reply.read()):
-                body += piece
-        finally:
-            reply.close()
-    try:
-        return reply, decode(bytes(body), content_coding(reply.headers), MAX_ANSWER)
-    except (CodingError, DecodedTooLargeError):
-        return reply, b""  # judged by its status alone
-
-
-def _patient(upstream: UpstreamSettings) -> LegOptions:
-    """The upstream's own options, with time limits that suit a person who waits."""
-    options = upstream.leg_options()
-    connect = min(options.connect_timeout, DEADLINE)
-    return msgspec.structs.replace(options, connect_timeout=connect, first_byte_timeout=DEADLINE)
-
-
 def _described(upstream: UpstreamSettings, leg: Leg) -> Upstream:
     return Upstream(
         name=upstream.name,
@@ -189,81 +191,3 @@ def _described(upstream: UpstreamSettings, leg: Leg) -> Upstream:
         credentials=upstream.credentials,
         leg=leg,
     )
-
-
-def _label(name: str, number: int, count: int) -> str:
-    return f"{name}, key {number}" if count > 1 else name
-
-
-def _listing(upstream: UpstreamSettings, name: str, body: bytes) -> Check:
-    try:
-        models = [str(model.get("id")) for model in msgspec.json.decode(body, type=_List).data]
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return failed(
-            name,
-            f"{upstream.base_url} answers, but not with a list of models",
-            "check base_url: it is probably not that of a model API",
-        )
-    served = [m for m in models if any(fnmatchcase(m, pattern) for pattern in upstream.models)]
-    if models and not served:
-        patterns = ", ".join(upstream.models)
-        return warned(
-            name,
-            f"none of its {len(models)} models matches {patterns}",
-            f"correct models; it has {', '.join(models[:5])}{' …' if len(models) > 5 else ''}",
-        )
-    count = "1 model" if len(served) == 1 else f"{len(served)} models"
-    return passed(name, f"{upstream.base_url} answers, {count}")
-
-
-def _refusal(upstream: UpstreamSettings, name: str, status: int, *, has_key: bool) -> Check:
-    where = f"{upstream.base_url} answers {status}"
-    if status in {401, 403} and upstream.credentials == "caller":
-        return passed(name, f"{where} without the caller's key, as it should")
-    if status in {401, 403} and has_key:
-        return failed(name, f"{where}: the key is refused", f"renew it: {_key_places(upstream)}")
-    if status in {401, 403}:
-        return failed(name, f"{where}: it wants a key", "name one with key_env or key_file")
-    if status in {404, 405}:
-        hint = "/v1 usually belongs at its end" if upstream.shape == "openai" else "it has no /v1"
-        return warned(name, f"{where}: no list of models there", f"check base_url: {hint}")
-    if status in {429, 503, 529}:
-        return warned(name, f"{where}: it is busy or the account is at its limit", "try later")
-    return failed(name, where, "look into the upstream's own log or status page")
-
-
-def _key_places(upstream: UpstreamSettings) -> str:
-    return ", ".join([*upstream.key_env, *map(str, upstream.key_file)])
-
-
-def _unreached(upstream: UpstreamSettings, name: str, error: Exception) -> Check:
-    if isinstance(error, (TimeoutError, UpstreamTimeoutError)):
-        detail = f"{upstream.base_url} does not answer in time"
-        return failed(name, detail, "check that it runs, and that no firewall drops the packets")
-    if not isinstance(error, UpstreamUnreachableError):
-        detail = f"{upstream.base_url} does not speak HTTP/1.1 there: {error}"
-        return failed(name, detail, "check the scheme and the port of base_url")
-    return failed(name, f"{upstream.base_url}: {_reason(error)}", _advice(error))
-
-
-def _causes(error: BaseException | None) -> list[BaseException]:
-    found: list[BaseException] = []
-    while error is not None and error not in found:
-        found.append(error)
-        error = error.__cause__ or error.__context__
-    return found
-
-
-def _reason(error: UpstreamUnreachableError) -> str:
-    return str(error).partition(": ")[2] or str(error)
-
-
-def _advice(error: UpstreamUnreachableError) -> str:
-    causes = _causes(error)
-    if any(isinstance(cause, socket.gaierror) for cause in causes):
-        return "the name does not resolve: check the host of base_url and the machine's DNS"
-    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
-        return "its certificate is not trusted here: name your CA's file with ca_bundle"
-    if any(isinstance(cause, ssl.SSLError) for cause in causes):
-        return "it does not speak TLS there: check the scheme and the port of base_url"
-    return "check that it runs and that this machine may reach it, or set proxy"

@@ -1,35 +1,27 @@
-"""The composition root: settings in, an opened node out, one exit stack."""
+"""One process of a node: settings in, everything opened and wired on one exit stack."""
 
 from __future__ import annotations
 
 import logging
-import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from fairlead.app.fleet import Fleet
+from fairlead.app.places import prepare_data_dir, run_directory
+from fairlead.app.states import SharedStates
 from fairlead.core.clock import SYSTEM_CLOCK, Clock
 from fairlead.core.identity import Principal
 from fairlead.core.lifecycle import Resource
-from fairlead.errors import ConfigurationError
-from fairlead.gateway.base import (
-    PurgeSelector,
-    ResponseStore,
-    StoreStatistics,
-    Upstream,
-    UsageRecord,
-)
+from fairlead.gateway.base import PurgeSelector, ResponseStore, StoreStatistics, UsageRecord
 from fairlead.gateway.caching import CacheOptions, CacheStatistics
 from fairlead.gateway.gateway import Gateway
-from fairlead.gateway.legs import make_leg
 from fairlead.gateway.legs.base import Headers, LegStatistics
 from fairlead.gateway.responses import ModelResponseCache
-from fairlead.gateway.simulated import SimulatedOptions, SimulatedServer
 from fairlead.gateway.stores import open_store
 from fairlead.monitor.accesslog import AccessLog
 from fairlead.monitor.export import Exposition, MetricsExporter, add_process
@@ -37,22 +29,14 @@ from fairlead.monitor.logs import LogRoot, configure_logging
 from fairlead.monitor.metrics import GatewayMetrics
 from fairlead.monitor.redaction import Redactor
 from fairlead.monitor.sources import NodeMetrics, Sources
-from fairlead.monitor.workers import WorkerSnapshots, clear_run_directory
+from fairlead.monitor.workers import WorkerSnapshots
 from fairlead.monitor.writer import LineWriter
-from fairlead.settings import Settings, UpstreamSettings
+from fairlead.settings import Settings
+from fairlead.traffic.base import State
 from fairlead.web.api import create_api
-from fairlead.web.base import Check
+from fairlead.web.base import Check, UpstreamView
 from fairlead.web.middleware import LOOPBACK_NAMES, Identity, LocalIdentity
 from fairlead.web.protocol import Limits
-from fairlead.web.server import (
-    ServerOptions,
-    Workers,
-    address_of,
-    bind,
-    run_edge,
-    run_loop,
-    stop_with_parent,
-)
 
 _log = logging.getLogger("fairlead")
 
@@ -78,6 +62,7 @@ class Node(Resource):
         self.buffered = 0
         self.limits = _limits(settings)
         self.gateway: Gateway
+        self._fleet: Fleet
         self.redactor = Redactor()
         self._worker = worker
         self._stack = AsyncExitStack()
@@ -97,12 +82,15 @@ class Node(Resource):
         data_dir = prepare_data_dir(settings.server.data_dir)
         recorder = await self._open_recorder(stack)
         cache = await stack.enter_async_context(self._make_cache(data_dir))
-        upstreams = [await self._make_upstream(stack, one) for one in settings.upstreams]
+        states = None if self._worker is None else SharedStates(run_directory(data_dir))
+        self._fleet = await stack.enter_async_context(Fleet(settings, self.clock, states))
         self.gateway = await stack.enter_async_context(
             Gateway(
-                upstreams,
+                self._fleet.upstreams,
                 cache,
                 recorder,
+                balancer=self._fleet.balancer,
+                priority_header=settings.queue.priority_header,
                 max_body_bytes=settings.server.max_body_bytes,
                 clock=self.clock,
             )
@@ -110,9 +98,14 @@ class Node(Resource):
         await self._open_exporter(stack, data_dir)
         self._api = create_api(self)
 
+    async def reload(self, settings: Settings) -> None:
+        """Serve the upstreams of `settings` from now on, without dropping a request."""
+        self._register_secrets(settings)
+        await self._fleet.reload(settings, self.gateway)
+
     def configure_logging(self) -> None:
         """Send this process's log through the node's redactor; before `open`, so all of it goes."""
-        self._register_secrets()
+        self._register_secrets(self.settings)
         self._log_root = configure_logging(
             self.settings.server.log_format, "info", redactor=self.redactor
         )
@@ -170,24 +163,6 @@ class Node(Resource):
             clock=self.clock,
         )
 
-    async def _make_upstream(self, stack: AsyncExitStack, settings: UpstreamSettings) -> Upstream:
-        base_url = settings.base_url
-        if settings.is_own:
-            server = SimulatedServer(simulated_options(self.settings))
-            base_url = (await stack.enter_async_context(server)).url
-        return Upstream(
-            name=settings.name,
-            shape=settings.shape,
-            base_path=settings.base_path,
-            models=settings.models,
-            keys=settings.reveal_keys(),
-            credentials=settings.credentials,
-            leg=make_leg(settings.leg_options(base_url), self.clock),
-            region=settings.region,
-            capabilities=settings.capabilities,
-            max_connections=settings.max_connections,
-        )
-
     async def _open_exporter(self, stack: AsyncExitStack, data_dir: Path) -> None:
         sources = Sources(
             version=self.version,
@@ -195,6 +170,9 @@ class Node(Resource):
             legs=self._leg_statistics,
             cache=self.cache_statistics,
             store=self.store_statistics,
+            attempts=self.gateway.attempts,
+            balancer=self._fleet.balancer.statistics,
+            queues=self._fleet.queues,
             lines_dropped=self._lines_dropped,
         )
         collect = NodeMetrics(self._metrics, sources).collect
@@ -206,12 +184,12 @@ class Node(Resource):
             await stack.enter_async_context(others)
         self._exporter = MetricsExporter(collect, others)
 
-    def _register_secrets(self) -> None:
-        for upstream in self.settings.upstreams:
+    def _register_secrets(self, settings: Settings) -> None:
+        for upstream in settings.upstreams:
             for key in upstream.reveal_keys():
                 self.redactor.register(key)
-        proxies = [upstream.proxy for upstream in self.settings.upstreams]
-        for url in (self.settings.cache.url, self.settings.network.proxy, *proxies):
+        proxies = [upstream.proxy for upstream in settings.upstreams]
+        for url in (settings.cache.url, settings.network.proxy, *proxies):
             if url is not None and (password := urlsplit(url.get_secret_value()).password):
                 self.redactor.register(password)
 
@@ -253,6 +231,14 @@ class Node(Resource):
         """The same of its persistent tier."""
         return self._store.statistics() if self._store else None
 
+    def upstreams(self) -> Sequence[UpstreamView]:
+        """Every server, in the order of the configuration."""
+        return self._fleet.views()
+
+    def set_upstream_state(self, name: str, state: State) -> Sequence[UpstreamView]:
+        """Drain the servers of an entry, or one server, or bring them back."""
+        return self._fleet.set_state(name, state)
+
     async def purge(self, selector: PurgeSelector) -> int:
         """Remove cached answers; how many."""
         return await self.gateway.cache.purge(selector)
@@ -263,68 +249,6 @@ class Node(Resource):
 
     def _leg_statistics(self) -> Mapping[str, LegStatistics]:
         return {u.name: u.leg.statistics() for u in self.gateway.routes.upstreams}
-
-
-def serve(settings: Settings, announce: Callable[[list[str]], None]) -> int:
-    """Run a node until it is told to stop; the exit status. `announce` is told the URLs."""
-    options = ServerOptions(
-        host=settings.server.host,
-        port=settings.server.port,
-        keep_alive_timeout=settings.server.keep_alive_timeout,
-        shutdown_timeout=settings.server.shutdown_timeout,
-    )
-    sock = bind(options)
-    urls = [address_of(sock)]
-    clear_run_directory(run_directory(prepare_data_dir(settings.server.data_dir)))
-    if settings.server.workers == 1:
-        run_loop(lambda: _run(settings, None, sock, options, lambda: announce(urls)))
-        return 0
-    target = partial(_run_worker, settings, options)
-    Workers(settings.server.workers, target, sock).run(
-        lambda: announce(urls), options.shutdown_timeout
-    )
-    return 0
-
-
-def _run_worker(
-    settings: Settings, options: ServerOptions, index: int, sock: socket.socket, ready: Any
-) -> None:
-    run_loop(lambda: _run(settings, index, sock, options, ready.set))
-
-
-async def _run(
-    settings: Settings,
-    worker: int | None,
-    sock: socket.socket,
-    options: ServerOptions,
-    on_ready: Callable[[], None],
-) -> None:
-    node = Node(settings, worker=worker)
-    node.configure_logging()
-    stop_with_parent()
-    async with node:
-        await run_edge(node, sock, options, on_ready)
-
-
-def simulated_options(settings: Settings) -> SimulatedOptions:
-    """The options of the node's own simulated upstream."""
-    return SimulatedOptions(**settings.simulated.model_dump())
-
-
-def prepare_data_dir(path: Path) -> Path:
-    """Make the data directory, for the owner only; raises `ConfigurationError`."""
-    path = path.expanduser()
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        reason = f"cannot be made ({error.strerror}): choose another with --data-dir"
-        raise ConfigurationError("server.data_dir", str(path), reason) from error
-    return path
-
-
-def run_directory(data_dir: Path) -> Path:
-    """Where the workers of one node share their metrics."""
-    return data_dir / "run"
 
 
 def _own_hosts(settings: Settings) -> frozenset[str] | None:
