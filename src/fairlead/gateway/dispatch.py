@@ -20,6 +20,7 @@ from fairlead.errors import (
     UpstreamBrokenError,
     UpstreamBusyError,
     UpstreamKeyError,
+    UpstreamRestingError,
     UpstreamTimeoutError,
     UpstreamUnreachableError,
 )
@@ -47,6 +48,11 @@ _OVERLOADED = frozenset({429, 503, 529})
 _MAYBE_DONE = frozenset({502, 504})
 _RETRIED = _KEY_REFUSED | _OVERLOADED | _MAYBE_DONE
 """Statuses after which the balancer is asked whether another try is right."""
+LONGEST_REST = 10.0
+"""Seconds that a request waits at most for servers that asked for a rest; else it is refused."""
+MAX_RESTING = 1000
+"""Requests that wait so at a time."""
+
 _HARMLESS_TWICE = GENERATING_PATHS | DETERMINISTIC_PATHS
 """A second answer costs money, but leaves nothing behind; other calls may create something."""
 
@@ -101,6 +107,7 @@ class Dispatcher:
         self._clock = clock
         self._priority_header = priority_header
         self._on_gone = on_gone
+        self._resting = 0
         self._lanes: dict[str, Lane] = {}
         self._retired: set[Lane] = set()
 
@@ -141,12 +148,7 @@ class Dispatcher:
         """
         request = job.request
         job.priority = priority_of(request, self._priority_header)
-        assignment = self._balancer.choose(
-            job.session() if job.has_choice else "",
-            job.model,
-            [upstream.name for upstream in job.candidates],
-            capabilities_of(request),
-        )
+        assignment = await self._choose(job)
         while True:
             met = await self._try(assignment, job)
             following = self._balancer.again(assignment) if _is_open(met, job) else None
@@ -155,6 +157,30 @@ class Dispatcher:
             if isinstance(met, Attempt):
                 met.close()
             assignment = following
+
+    async def _choose(self, job: Job) -> Assignment:
+        """A place, waited for where every server rests for a short while only."""
+        session = job.session() if job.has_choice else ""
+        names = [upstream.name for upstream in job.candidates]
+        capabilities = capabilities_of(job.request)
+        patience = LONGEST_REST
+        while True:
+            try:
+                return self._balancer.choose(session, job.model, names, capabilities)
+            except UpstreamRestingError as error:
+                if error.retry_after > patience or self._resting >= MAX_RESTING:
+                    raise
+                rest = error.retry_after
+            patience -= rest
+            await self._wait(rest, job)
+
+    async def _wait(self, seconds: float, job: Job) -> None:
+        self._resting += 1
+        try:
+            await self._clock.sleep(seconds)
+        finally:
+            self._resting -= 1
+        job.usage.queued += seconds
 
     async def ask(self, request: ModelRequest, upstream: Upstream) -> LegReply:
         """The answer of this one upstream, past queue and balancer: for what costs it nothing."""

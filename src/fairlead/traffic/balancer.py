@@ -246,6 +246,8 @@ class SessionAwareLoadBalancer(Resource):
         return active
 
     def _place(self, request: Request, members: list[Member], now: float) -> Placement:
+        if len(members) == 1 and len(members[0].accounts) == 1 and not request.key:
+            return Placement(members[0].accounts[0])
         candidates = Candidates(members, request, self.options, now)
         if not request.key:
             return Placement(candidates.first())

@@ -51,7 +51,7 @@ class BalancerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """A session counts once per model that it uses."""
     load_factor: float = 1.25
     """A session's own server is passed over for a request while its load exceeds this x mean."""
-    load_slack: int = 4
+    load_slack: int = 6
     """... and is this many requests above the mean: with few requests chance alone is 1.25 x."""
     max_retries: int = 2
     retry_budget: float = 0.1

@@ -121,10 +121,10 @@ class Dispatch:
             self._limiter.sample(self._monotonic() - ticket.started, ticket.running)
             self._follow(self._limiter)
 
-    def overloaded(self) -> None:
-        """The server has too much to do."""
+    def overloaded(self, ticket: Ticket) -> None:
+        """The server of `ticket` has too much to do."""
         if self._limiter is not None:
-            self._limiter.overloaded()
+            self._limiter.overloaded(ticket.running)
             self._follow(self._limiter)
 
     def give_back(self, ticket: Ticket) -> None:

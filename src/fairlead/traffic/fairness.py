@@ -69,7 +69,7 @@ class FairQueue(Generic[T]):
         self.lines: Sequence[Line[T]] = [Line() for _ in range(queues)]
         self._virtual = 0.0
         self._order = itertools.count()
-        self._heap: list[tuple[float, int, Line[T]]] = []
+        self._heap: list[tuple[float, bool, int, Line[T]]] = []
         self._by_length: list[dict[Line[T], None]] = [dict.fromkeys(self.lines)]
 
     def shortest(self, hand: Sequence[int]) -> Line[T]:
@@ -97,7 +97,7 @@ class FairQueue(Generic[T]):
             line.start = self._due(line)
             if not line.running:
                 line.debt = 0.0
-            self._schedule(line)
+            self._schedule(line, backlog=False)
         line.items[item] = None
         self._moved(line, len(line.items) - 1)
 
@@ -106,10 +106,10 @@ class FairQueue(Generic[T]):
 
         `IndexError` where none waits.
         """
-        start, _, line = heapq.heappop(self._heap)
+        start, _, _, line = heapq.heappop(self._heap)
         while not line.items:
             line.scheduled = False
-            start, _, line = heapq.heappop(self._heap)
+            start, _, _, line = heapq.heappop(self._heap)
         self._virtual = start
         item, _ = line.items.popitem(last=False)
         self._moved(line, len(line.items) + 1)
@@ -118,7 +118,7 @@ class FairQueue(Generic[T]):
         line.debt = 0.0
         line.scheduled = False
         if line.items:
-            self._schedule(line)
+            self._schedule(line, backlog=True)
         return line, item
 
     def settle(self, line: Line[T], work: float) -> None:
@@ -150,11 +150,13 @@ class FairQueue(Generic[T]):
         # of its own at the virtual time, would keep that from moving, and everybody else out.
         return line.start if line.scheduled else max(self._virtual, line.start)
 
-    def _schedule(self, line: Line[T]) -> None:
-        # The number keeps lines of equal standing in turn; a line is in the heap once at most, and
-        # its key never changes there: so the heap is no longer than there are lines.
+    def _schedule(self, line: Line[T], *, backlog: bool) -> None:
+        # Of equal standing, a line that had nothing waiting goes before those that always have:
+        # where all tasks take the same time these would be many. The number keeps the others in
+        # turn. A line is in the heap once at most, and its key never changes there: so the heap is
+        # no longer than there are lines.
         line.scheduled = True
-        heapq.heappush(self._heap, (line.start, next(self._order), line))
+        heapq.heappush(self._heap, (line.start, backlog, next(self._order), line))
 
     def _moved(self, line: Line[T], before: int) -> None:
         by_length = self._by_length

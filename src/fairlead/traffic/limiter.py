@@ -25,8 +25,8 @@ UNMOVED = 0.75
 """Where half the tasks run, and the time to first byte is still above this part of what it was,
 it does not come from the number of tasks."""
 
-BACK_OFF = 0.75
-"""Factor on the limit where the server says that it has too much to do."""
+CEILING_TIME = 2.0
+"""Seconds for which the limit stays below what the server refused."""
 
 DRAIN_TIME = 15.0
 """Seconds over which the drain rate is averaged (time constant)."""
@@ -46,6 +46,10 @@ class GradientLimiter:
     the first samples. And because prompts may grow longer for good: if half as many tasks at a
     time do not make the server faster, then its time is the new normal. What remains: after such a
     change the normal time may be too high until the load next falls, and the limit with it.
+
+    A refusal (429, 503, 529) says more than a slow answer: so many tasks were too many. The limit
+    falls below that number at once, where a factor would take many round trips from a wrong start,
+    and stays there for a while, so that the server is asked for too much only now and then.
     """
 
     def __init__(self, limit: int, minimum: int, maximum: int, clock: Clock) -> None:
@@ -61,7 +65,8 @@ class GradientLimiter:
         self._samples: list[float] = []
         self._most_running = 0
         self._window_start = clock.monotonic()
-        self._rest_until = -math.inf
+        self._ceiling = math.inf
+        self._ceiling_until = -math.inf
         self._slow: tuple[int, float] | None = None
 
     def sample(self, seconds: float, running: int) -> None:
@@ -78,13 +83,13 @@ class GradientLimiter:
             running, self._most_running = self._most_running, 0
             self._judge(samples, running)
 
-    def overloaded(self) -> None:
-        """The server said that it has too much to do (429, 503, 529): once per window it counts."""
+    def overloaded(self, running: int) -> None:
+        """The server refused a task; `running` tasks ran when it began, itself included."""
         now = self._clock.monotonic()
-        if now >= self._rest_until:
-            self._rest_until = now + min(max(self.normal, MIN_WINDOW), MAX_WINDOW)
-            self.overloads += 1
-            self._set(self._exact * BACK_OFF)
+        ceiling = running - 1 if now >= self._ceiling_until else min(self._ceiling, running - 1)
+        self._ceiling, self._ceiling_until = ceiling, now + CEILING_TIME
+        self.overloads += ceiling < self.limit
+        self._set(self._exact)
 
     def _judge(self, samples: list[float], running: int) -> None:
         current = samples[len(samples) // 2]
@@ -121,6 +126,8 @@ class GradientLimiter:
             self._slow = None
 
     def _set(self, limit: float) -> None:
+        if self._clock.monotonic() < self._ceiling_until:
+            limit = min(limit, self._ceiling)
         self._exact = min(max(limit, float(self._minimum)), float(self._maximum))
         self.limit = round(self._exact)
 

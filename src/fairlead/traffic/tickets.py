@@ -21,7 +21,7 @@ class Desk(Protocol):
         """Its server has begun to answer."""
         ...
 
-    def overloaded(self) -> None:
+    def overloaded(self, ticket: Ticket) -> None:
         """Its server has too much to do."""
         ...
 
@@ -69,7 +69,7 @@ class Ticket:
         """The server answered 429, 503 or 529."""
         if self._desk is not None:
             self._unanswered = False
-            self._desk.overloaded()
+            self._desk.overloaded(self)
 
     def release(self) -> None:
         """The slot is free; further calls do nothing."""

@@ -327,3 +327,55 @@ async def test_closing_closes_what_is_still_in_use_too() -> None:
     assert not leg_of(old).is_open
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+# ---- short rests
+
+
+async def test_a_short_rest_is_waited_out() -> None:
+    one = server("one")
+    leg_of(one).reactions = [status(429, (b"retry-after", b"2")), lambda _: ok()]
+    async with Node(one) as node:
+        await node.ask(ask())
+        sink, task = node.start(ask("s2"))
+        await turns()
+        assert sent(one) == 1
+        await node.clock.advance(2)
+        await task
+
+        assert sink.status == 200
+        assert sink.header(b"x-fairlead-queue-ms") == b"2000"
+
+
+async def test_rests_one_after_the_other_are_not_waited_out_for_ever() -> None:
+    one = server("one", status(429, (b"retry-after", b"4")))
+    async with Node(one) as node:
+        under_way = [node.balancer.choose("other", "m") for _ in range(4)]
+        await node.ask(ask())
+        sink, task = node.start(ask("waits"))
+        for other in under_way:
+            await turns()
+            await node.clock.advance(3.9)
+            other.answered(429, 4.0)
+            other.end()
+        await task
+
+    assert sink.status == 429
+    assert sink.header(b"retry-after") is not None
+    assert sent(one) == 1
+
+
+async def test_who_leaves_while_a_server_rests_is_gone() -> None:
+    one = server("one", status(429, (b"retry-after", b"2")), ok())
+    async with Node(one) as node:
+        await node.ask(ask())
+        sink, task = node.start(ask("s2"))
+        await turns()
+        sink.gone = True
+        task.cancel()
+        await asyncio.wait([task])
+        await node.clock.advance(5)
+
+        node.check_idle([leg_of(one)])
+        assert node.record.status == 499
+    assert sent(one) == 1

@@ -165,26 +165,39 @@ def test_a_limit_that_is_not_used_does_not_grow() -> None:
     assert set(server.limits) == {50}
 
 
-def test_a_refusal_of_the_server_lowers_it_once_per_round_trip() -> None:
+def test_refusals_bring_it_at_once_below_what_was_too_much() -> None:
+    """A hundred begin at once; the server takes sixteen of them."""
     server = make(limit=100)
-    for _ in range(50):
-        server.limiter.overloaded()
-    assert server.limiter.limit == 75
-    assert server.limiter.overloads == 1
-    server.clock.now += 1.0
-    server.limiter.overloaded()
+    for running in range(100, 16, -1):
+        server.limiter.overloaded(running)
 
-    assert server.limiter.limit == 56
+    assert server.limiter.limit == 16
+
+
+def test_for_a_while_it_does_not_go_above_what_was_refused_then_it_tries_again() -> None:
+    server = make(limit=30)
+    server.limiter.overloaded(11)
+    server.run(1.5, callers=1000)
+    assert server.limiter.limit == 10
+    server.run(5, callers=1000)
+
+    assert server.limiter.limit > 10
+
+
+def test_a_refusal_of_few_tasks_does_not_go_below_the_bound() -> None:
+    server = make(limit=30, minimum=3)
+    server.limiter.overloaded(1)
+
+    assert server.limiter.limit == 3
+    assert server.limiter.overloads == 1
 
 
 def test_it_recovers_from_refusals() -> None:
     server = make(limit=40)
     server.run(10, callers=1000)
-    for _ in range(20):
-        server.clock.now += 1.0
-        server.limiter.overloaded()
+    server.limiter.overloaded(1)
     assert server.limiter.limit == 4
-    server.run(2, callers=1000)
+    server.run(6, callers=1000)
 
     assert server.limiter.limit >= server.knee
 
@@ -202,7 +215,7 @@ def test_it_never_leaves_its_bounds(steps: list[tuple[float, int, float]]) -> No
     for seconds, running, passing in steps:
         server.clock.now += passing
         if seconds < 0:
-            server.limiter.overloaded()
+            server.limiter.overloaded(running)
         else:
             server.limiter.sample(seconds, running)
         assert 3 <= server.limiter.limit <= 30

@@ -66,6 +66,8 @@ class Office:
 
 
 WIDE = QueueOptions(limit=4, max_waiting=5000)
+FEW = 64
+"""Queues where collisions are to be seen; by default they are too rare for that."""
 
 
 async def test_a_light_user_waits_for_no_more_than_the_eight_queues_of_a_heavy_one() -> None:
@@ -78,7 +80,7 @@ async def test_a_light_user_waits_for_no_more_than_the_eight_queues_of_a_heavy_o
         waits.append(office.turns_until(f"light-{n}"))
 
     assert max(waits) <= 8
-    assert Counter(flow for flow, _ in office.went)["heavy"] >= 300 * 8 / 64
+    assert Counter(flow for flow, _ in office.went)["heavy"] >= 300 * 8 / WIDE.queues
 
 
 async def test_so_it_is_when_all_come_at_once_and_none_comes_back() -> None:
@@ -93,7 +95,7 @@ async def test_so_it_is_when_all_come_at_once_and_none_comes_back() -> None:
 @pytest.mark.parametrize("heavy", [1, 4, 16])
 async def test_among_many_heavy_users_it_is_as_collisions_predict(heavy: int) -> None:
     rng = random.Random(heavy)  # noqa: S311 - which users meet is drawn again the same way
-    options = QueueOptions(limit=1, max_waiting=5000)
+    options = QueueOptions(limit=1, max_waiting=5000, queues=FEW)
     collisions = 0
     draws = 150
     for _ in range(draws):
@@ -112,7 +114,7 @@ async def test_among_many_heavy_users_it_is_as_collisions_predict(heavy: int) ->
         assert office.turns_until(light, refill=False) <= (before + 1) * busy
 
     # A queue is free of all heavy users with (1 - 8/64) ** heavy; all eight of a hand must not be.
-    predicted = (1 - (1 - 8 / 64) ** heavy) ** 8
+    predicted = (1 - (1 - 8 / FEW) ** heavy) ** 8
     spread = math.sqrt(max(predicted * (1 - predicted), 0.01) / draws)
     assert collisions / draws == pytest.approx(predicted, abs=4 * spread)
 
@@ -152,7 +154,7 @@ async def test_nor_does_one_of_many_in_the_same_class(priority: Priority) -> Non
     waiter = office.join("patient", priority)
     before = len(waiter.line.items)
 
-    assert office.turns_until("patient") <= before * 64
+    assert office.turns_until("patient") <= before * WIDE.queues
 
 
 async def test_shares_follow_the_weights() -> None:
@@ -186,9 +188,9 @@ async def test_a_class_whose_tasks_have_waited_long_goes_more_often() -> None:
 
 async def test_a_user_with_long_tasks_gets_fewer_of_them() -> None:
     office = Office(QueueOptions(limit=2, max_waiting=5000))
-    hand = set(deal("long", 64, 8))
+    hand = set(deal("long", WIDE.queues, 8))
     flows = (f"short-{n}" for n in range(1000))
-    short = next(flow for flow in flows if not hand & set(deal(flow, 64, 8)))
+    short = next(flow for flow in flows if not hand & set(deal(flow, WIDE.queues, 8)))
     for _ in range(100):
         office.join("long")
         office.join(short)

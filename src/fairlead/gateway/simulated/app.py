@@ -189,8 +189,8 @@ class SimulatedApp:
         ]
 
     def _own(self, request: Incoming) -> Reply:
-        """`/healthz`, `/stats`, and a hint for everything else that is not under `/v1/`."""
-        if request.path == "/healthz":
+        """`/healthz` (`/health` in vLLM's way), `/stats`, and a hint for what is not `/v1/`."""
+        if request.path in {"/healthz", "/health"}:
             answer = {"status": "ok", "simulated": True, "name": self._options.name}
             reply = _json(msgspec.json.encode(answer))
         elif request.path == "/stats":
