@@ -34,9 +34,21 @@ def test_the_docstring_of_a_part_is_true(part: str) -> None:
     assert results.failed == 0
 
 
-@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
-def test_the_python_in_the_readme_runs(code: str) -> None:
-    exec(compile(code, "README.md", "exec"), {})  # noqa: S102 - our own README
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/guides/*.md"))]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param(code, id=f"{page.stem}-{number}")
+        for page in PAGES
+        for number, code in enumerate(
+            re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+        )
+    ],
+)
+def test_the_python_in_readme_and_guides_runs(code: str) -> None:
+    exec(compile(code, "guide", "exec"), {})  # noqa: S102 - our own pages
 
     assert "fairlead" in code
 
