@@ -20,6 +20,9 @@ check: $(STAMP)  ## lint, format, types, architecture
 
 bench: $(STAMP)  ## measure: every benchmark that runs with what is installed
 	$(BIN)/python -m benchmarks.gateway
+	$(BIN)/python -m benchmarks.routing
+	$(BIN)/python -m benchmarks.fairness
+	$(BIN)/python -m benchmarks.overload
 
 soak: $(STAMP)  ## the long versions of the fault loops
 	$(BIN)/python -m pytest -m soak --timeout=3600

@@ -25,8 +25,11 @@ UNMOVED = 0.75
 """Where half the tasks run, and the time to first byte is still above this part of what it was,
 it does not come from the number of tasks."""
 
-CEILING_TIME = 2.0
-"""Seconds for which the limit stays below what the server refused."""
+BACK_OFF = 0.75
+"""Factor on the limit, once per window, where a server refuses although next to nothing runs."""
+
+STEP_TIME, STEP = 2.0, 1.25
+"""After a refusal the limit rises by this factor each time so many seconds pass without one."""
 
 DRAIN_TIME = 15.0
 """Seconds over which the drain rate is averaged (time constant)."""
@@ -48,8 +51,9 @@ class GradientLimiter:
     change the normal time may be too high until the load next falls, and the limit with it.
 
     A refusal (429, 503, 529) says more than a slow answer: so many tasks were too many. The limit
-    falls below that number at once, where a factor would take many round trips from a wrong start,
-    and stays there for a while, so that the server is asked for too much only now and then.
+    falls below that number at once, where a factor would take many round trips from a wrong start.
+    Then it returns step by step to where it was, so that the server is asked for too much only now
+    and then, and a refusal that had another reason costs seconds.
     """
 
     def __init__(self, limit: int, minimum: int, maximum: int, clock: Clock) -> None:
@@ -66,7 +70,9 @@ class GradientLimiter:
         self._most_running = 0
         self._window_start = clock.monotonic()
         self._ceiling = math.inf
-        self._ceiling_until = -math.inf
+        self._aim = 0.0
+        """Where the limit was before it was refused more; it returns there."""
+        self._step_at = self._rest_until = -math.inf
         self._slow: tuple[int, float] | None = None
 
     def sample(self, seconds: float, running: int) -> None:
@@ -75,8 +81,8 @@ class GradientLimiter:
         if len(self._samples) < MAX_SAMPLES:
             self._samples.append(seconds)
             self._most_running = max(self._most_running, running)
-        window = min(max(self.normal, MIN_WINDOW), MAX_WINDOW)
-        if len(self._samples) >= MIN_SAMPLES and now - self._window_start >= window:
+        self._return(now)
+        if len(self._samples) >= MIN_SAMPLES and now - self._window_start >= self._window:
             samples = sorted(self._samples)
             self._samples.clear()
             self._window_start = now
@@ -86,10 +92,31 @@ class GradientLimiter:
     def overloaded(self, running: int) -> None:
         """The server refused a task; `running` tasks ran when it began, itself included."""
         now = self._clock.monotonic()
-        ceiling = running - 1 if now >= self._ceiling_until else min(self._ceiling, running - 1)
-        self._ceiling, self._ceiling_until = ceiling, now + CEILING_TIME
-        self.overloads += ceiling < self.limit
+        self._return(now)
+        ceiling = running - 1.0
+        if ceiling < self._minimum:
+            if now < self._rest_until:
+                return
+            self._rest_until = now + self._window
+            ceiling = self._exact * BACK_OFF
+        self.overloads += ceiling < self._exact
+        self._aim = max(self._aim, self._exact)
+        self._ceiling = min(self._ceiling, ceiling)
+        self._step_at = now + STEP_TIME
         self._set(self._exact)
+
+    def _return(self, now: float) -> None:
+        """Take the steps back to where the limit was for which the time has come."""
+        while now >= self._step_at and self._ceiling < self._aim:
+            self._ceiling = max(self._ceiling, 1.0) * STEP
+            self._step_at += STEP_TIME
+            self._set(max(self._exact, min(self._ceiling, self._aim)))
+        if self._ceiling >= self._aim:
+            self._ceiling, self._aim = math.inf, 0.0
+
+    @property
+    def _window(self) -> float:
+        return min(max(self.normal, MIN_WINDOW), MAX_WINDOW)
 
     def _judge(self, samples: list[float], running: int) -> None:
         current = samples[len(samples) // 2]
@@ -99,6 +126,7 @@ class GradientLimiter:
             return
         gradient = max(0.5, min(1.0, TOLERANCE * self.normal / current)) if current else 1.0
         wanted = self._exact * gradient + math.sqrt(self._exact)
+        self._aim = min(self._aim, max(wanted, self._exact))
         self._set(self._exact + SMOOTHING * (wanted - self._exact))
 
     def _learn(self, fast: float, current: float, running: int, used: bool) -> None:
@@ -126,8 +154,7 @@ class GradientLimiter:
             self._slow = None
 
     def _set(self, limit: float) -> None:
-        if self._clock.monotonic() < self._ceiling_until:
-            limit = min(limit, self._ceiling)
+        limit = min(limit, self._ceiling)
         self._exact = min(max(limit, float(self._minimum)), float(self._maximum))
         self.limit = round(self._exact)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -20,9 +19,9 @@ from fairlead.gateway.base import PurgeSelector
 from fairlead.gateway.stores import sqlfile, sqlite, sqlopen
 from fairlead.gateway.stores.codec import pack
 from fairlead.gateway.stores.sqlfile import CacheFile, Row
-from fairlead.gateway.stores.sqlite import SqliteResponseStore
 from fairlead.testing import ManualClock
 from integration.stores.conftest import SqliteOpener
+from integration.stores.gates import WriterGate
 from integration.stores.samples import Listener, answer, key, until
 
 MIB = 1024 * 1024
@@ -191,54 +190,13 @@ async def test_who_missed_old_announcements_drops_everything(
         assert list(connection.execute("SELECT count(*) FROM purges")) == [(1000,)]
 
 
-class Gate:
-    """Holds up a store's thread."""
-
-    def __init__(self, store: SqliteResponseStore) -> None:
-        self._open = threading.Event()
-        self._reached = threading.Event()
-        self._held = asyncio.create_task(store._worker.run(self._wait, 10))
-
-    def _wait(self) -> None:
-        self._reached.set()
-        assert self._open.wait(10)
-
-    async def reached(self) -> None:
-        """The thread stands."""
-        assert await asyncio.to_thread(self._reached.wait, 10)
-
-    async def open(self) -> None:
-        """Let it go on."""
-        self._open.set()
-        await self._held
-
-
-async def test_a_read_that_takes_too_long_is_a_failure_and_the_next_are_spared(
-    open_sqlite: SqliteOpener, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sqlite, "READ_DEADLINE", 0.02)
-    store = await open_sqlite()
-    response = answer(clock)
-    await store.put(key(1), response)
-    gate = Gate(store)
-    await gate.reached()
-    with pytest.raises(CacheStoreError, match="in time"):
-        await store.get(key(1))
-    assert store.statistics().failures == 1
-    assert not store.may_contain(key(1))
-    await gate.open()
-    monkeypatch.setattr(sqlite, "READ_DEADLINE", 10)
-    assert await store.get(key(1)) == response
-    assert store.may_contain(key(1))
-
-
 async def test_too_many_that_wait_are_refused(
     open_sqlite: SqliteOpener, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite, "MAX_PENDING", 5)
     monkeypatch.setattr(sqlite, "MAX_PENDING_BYTES", 10_000)
     store = await open_sqlite()
-    gate = Gate(store)
+    gate = WriterGate(store)
     await gate.reached()
     first = asyncio.create_task(store.put(key(0), answer(clock)))
     await asyncio.sleep(0)
@@ -260,7 +218,7 @@ async def test_what_waits_when_it_is_purged_is_not_stored(
     open_sqlite: SqliteOpener, clock: ManualClock
 ) -> None:
     store = await open_sqlite()
-    gate = Gate(store)
+    gate = WriterGate(store)
     await gate.reached()
     puts = [asyncio.create_task(store.put(key(n), answer(clock))) for n in range(100)]
     for _ in range(3):

@@ -29,9 +29,11 @@ def test_every_described_operation_is_tried() -> None:
     assert sorted(labels) == [
         "DELETE /api/cache",
         "GET /api/cache",
+        "GET /api/upstreams",
         "GET /healthz",
         "GET /metrics",
         "GET /readyz",
+        "PUT /api/upstreams/{name}",
     ]
 
 

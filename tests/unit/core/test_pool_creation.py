@@ -213,7 +213,11 @@ async def test_one_that_takes_no_notice_keeps_its_place(
         await give_back(pool, *waiting)
 
 
-@pytest.mark.parametrize("error", [ValueError("wrong"), asyncio.CancelledError()])
+class OddError(BaseException):
+    """One that `except Exception` does not catch."""
+
+
+@pytest.mark.parametrize("error", [ValueError("wrong"), asyncio.CancelledError(), OddError()])
 async def test_a_function_that_is_wrong_from_the_start(
     clock: ManualClock, error: BaseException
 ) -> None:

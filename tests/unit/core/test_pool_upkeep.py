@@ -119,6 +119,25 @@ async def test_a_caller_that_goes_away_does_not_harm_what_is_validated(
         assert factory.calls["validate"] == 1
 
 
+async def test_what_was_validated_a_moment_ago_is_not_again(
+    clock: ManualClock, factory: Factory
+) -> None:
+    """The caller it was validated for has gone away; it rests, and is young again."""
+    async with factory.pool(clock, validated=True, max_size=1, max_idle=100) as pool:
+        async with pool.using() as thing:
+            pass
+        await clock.advance(60)
+        factory.validating = gate = Gate()
+        gone = asyncio.create_task(pool.acquire())
+        await settle()
+        gone.cancel()
+        gate.open()
+        await clock.advance(0.4)
+        async with pool.using() as again:
+            assert again is thing
+        assert factory.calls["validate"] == 1
+
+
 @pytest.mark.parametrize("sound", [True, False])
 async def test_after_an_exception_it_is_validated_first(
     clock: ManualClock, factory: Factory, sound: bool

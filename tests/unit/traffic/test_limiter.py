@@ -174,30 +174,54 @@ def test_refusals_bring_it_at_once_below_what_was_too_much() -> None:
     assert server.limiter.limit == 16
 
 
-def test_for_a_while_it_does_not_go_above_what_was_refused_then_it_tries_again() -> None:
-    server = make(limit=30)
-    server.limiter.overloaded(11)
-    server.run(1.5, callers=1000)
-    assert server.limiter.limit == 10
-    server.run(5, callers=1000)
+def test_then_it_returns_by_steps_and_stops_where_it_is_refused_again() -> None:
+    server = make(limit=100)
+    server.limiter.overloaded(17)
+    seen = []
+    for _ in range(4):
+        server.clock.now += 2.0
+        server.limiter.sample(0.1, 10)
+        seen.append(server.limiter.limit)
+    server.limiter.overloaded(23)
 
-    assert server.limiter.limit > 10
+    assert seen == [20, 25, 31, 39]
+    assert server.limiter.limit == 22
 
 
-def test_a_refusal_of_few_tasks_does_not_go_below_the_bound() -> None:
+def test_after_a_pause_it_is_back_where_it_was() -> None:
+    server = make(limit=60)
+    server.limiter.overloaded(9)
+    assert server.limiter.limit == 8
+    server.clock.now += 60
+    server.limiter.sample(0.1, 1)
+
+    assert server.limiter.limit == 60
+
+
+def test_a_refusal_while_next_to_nothing_runs_lowers_it_a_little_once_per_window() -> None:
+    server = make(limit=100)
+    for _ in range(50):
+        server.limiter.overloaded(1)
+
+    assert server.limiter.limit == 75
+    assert server.limiter.overloads == 1
+
+
+def test_it_does_not_go_below_its_bound() -> None:
     server = make(limit=30, minimum=3)
-    server.limiter.overloaded(1)
+    for _ in range(50):
+        server.clock.now += 1.0
+        server.limiter.overloaded(1)
 
     assert server.limiter.limit == 3
-    assert server.limiter.overloads == 1
 
 
 def test_it_recovers_from_refusals() -> None:
     server = make(limit=40)
     server.run(10, callers=1000)
-    server.limiter.overloaded(1)
+    server.limiter.overloaded(5)
     assert server.limiter.limit == 4
-    server.run(6, callers=1000)
+    server.run(20, callers=1000)
 
     assert server.limiter.limit >= server.knee
 

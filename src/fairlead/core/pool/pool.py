@@ -368,8 +368,7 @@ class ResourcePool(Resource, Generic[T]):
     def _retire(self, slot: Slot[T]) -> None:
         """Dispose of a resource; its slot is free when that has ended."""
         self._slots.retire(slot)
-        if slot.lifetime is not None:
-            slot.lifetime.cancel()
+        slot.lifetime.cancel()
         done = partial(self._disposed, slot)
         if not self._tasks.is_open:
             # The event loop is ending: there is nobody left to do it.

@@ -35,7 +35,7 @@ class Slot(Generic[T]):
         self.state = State.CREATING
         self.resource: T
         self.used = self.expires = 0.0
-        self.lifetime: Deadline | None = None
+        self.lifetime: Deadline
 
 
 class Slots(Generic[T]):

@@ -56,9 +56,8 @@ class Work(Generic[T]):
         task.add_done_callback(partial(self._ended, slot, piece, limit))
 
     def stop(self, slot: Slot[T]) -> None:
-        """Cancel a slot's work if there is any; how it ends is told as always."""
-        if slot in self._running:
-            self._running[slot].cancel()
+        """Cancel the work that goes on in a slot; how it ends is told as always."""
+        self._running[slot].cancel()
 
     def _expire(self, slot: Slot[T], piece: Piece) -> None:
         piece.overdue()

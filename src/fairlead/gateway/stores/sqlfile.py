@@ -1,4 +1,4 @@
-"""The response cache's SQLite file: every call here blocks, and runs in the store's one thread."""
+"""The response cache's SQLite file: every call here blocks, and runs in a thread of the store."""
 
 from __future__ import annotations
 
@@ -72,14 +72,27 @@ class Removed(msgspec.Struct):
     """How many of them were not expired."""
 
 
+def read_value(
+    path: Path, digest: bytes, oldest: float, connection: apsw.Connection
+) -> bytes | None:
+    """The value of an entry created at `oldest` or later; raises as `CacheFile` does."""
+    with translated(path):
+        rows = list(connection.execute(STATEMENTS["get"], {"digest": digest, "oldest": oldest}))
+    return bytes(rows[0][0]) if rows else None
+
+
 class CacheFile:
-    """One connection to the file. Raises `CacheStoreError`; `UnusableFileError` is one."""
+    """The connection that writes and looks after the file.
+
+    Raises `CacheStoreError`; `UnusableFileError` is one.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._sender = request_id()
         self._connection: apsw.Connection | None = None
-        self._inode = 0
+        self.inode = 0
+        """Which file was opened last: a path may come to mean another."""
         self._seen_version = 0
         self._last_entry = 0
         self._last_purge = 0
@@ -104,8 +117,13 @@ class CacheFile:
                         raise
                     told = self._set_aside(str(error))
                     self._connection = connect(self.path)
-                self._inode = self.path.stat().st_ino
+                self.inode = self.path.stat().st_ino
                 return told
+
+    def condemn(self, inode: int, reason: str) -> None:
+        """Raise `UnusableFileError` if that file, in which a reader found damage, is still open."""
+        if self.is_open and self.inode == inode:
+            raise UnusableFileError(reason)
 
     def abandon(self, reason: str) -> str:
         """Close it and set it aside, unless another process has done that; what was done."""
@@ -121,7 +139,7 @@ class CacheFile:
 
     def _is_moved(self) -> bool:
         try:
-            return self.path.stat().st_ino != self._inode
+            return self.path.stat().st_ino != self.inode
         except FileNotFoundError:
             return True
 
@@ -137,11 +155,6 @@ class CacheFile:
             disconnect(connection)
 
     # ---- entries
-
-    def get(self, digest: bytes, oldest: float) -> bytes | None:
-        """The value of an entry created at `oldest` or later."""
-        rows = self._execute("get", {"digest": digest, "oldest": oldest})
-        return bytes(rows[0][0]) if rows else None
 
     def remove(self, digest: bytes) -> None:
         """Drop one entry."""

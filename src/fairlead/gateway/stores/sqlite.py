@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import apsw
 import msgspec
 
 from fairlead.core.clock import SYSTEM_CLOCK, Clock
@@ -17,7 +18,8 @@ from fairlead.core.tasks import TaskOwner, log_failure
 from fairlead.errors import CacheStoreError
 from fairlead.gateway.base import CacheKey, PurgeSelector, StoredResponse, StoreStatistics
 from fairlead.gateway.stores.codec import pack, unpack
-from fairlead.gateway.stores.sqlfile import CacheFile, Removed, Row, Totals
+from fairlead.gateway.stores.readers import Readers
+from fairlead.gateway.stores.sqlfile import CacheFile, Removed, Row, Totals, read_value
 from fairlead.gateway.stores.sqlopen import UnusableFileError, check_library
 from fairlead.gateway.stores.worker import WorkerThread
 
@@ -29,7 +31,7 @@ READ_DEADLINE = 0.25
 WRITE_DEADLINE = 30.0
 CLOSE_DEADLINE = 10.0
 MAX_JOBS = 512
-"""Reads and writes that may wait for the thread; one more fails at once."""
+"""Jobs that may wait for the writing thread; one more fails at once."""
 MAX_PENDING = 256
 MAX_PENDING_BYTES = 64 * 1024 * 1024
 """Entries, and their size, that may wait to be written; what is more is dropped and counted."""
@@ -58,7 +60,7 @@ class _Written(msgspec.Struct, frozen=True):
 
 
 class SqliteResponseStore(Resource):
-    """A `ResponseStore` in one file; all of SQLite runs in one thread of its own.
+    """A `ResponseStore` in one file: one thread writes, a few others read beside it.
 
     `may_contain` answers from an index of digests in memory, which a look at the file about once a
     second keeps current: what another process stored less than that ago costs an upstream call,
@@ -90,7 +92,8 @@ class SqliteResponseStore(Resource):
         self._pending: list[_Pending] = []
         self._pending_bytes = 0
         self._writing: asyncio.Task[None] | None = None
-        self._available = False
+        # There are readers while the file can be used.
+        self._readers: Readers | None = None
         self._totals = Totals()
         self._reads = self._hits = self._writes = self._evictions = self._failures = 0
 
@@ -120,7 +123,9 @@ class SqliteResponseStore(Resource):
         told, self._known, self._totals = await self._worker.run(job, WRITE_DEADLINE)
         if told is not None:
             self._on_warning(told)
-        self._available = True
+        readers = Readers(self.path, self._file.inode)
+        await readers.open()
+        self._readers = readers
 
     def _open_now(self, *, replace: bool) -> tuple[str | None, set[bytes], Totals]:
         told = self._file.open(replace=replace)
@@ -138,6 +143,8 @@ class SqliteResponseStore(Resource):
         left = self._take(len(self._pending))
         self._failures += len(left)
         self._settle(left, CacheStoreError("closed before it was written"))
+        if self._readers is not None:
+            await self._readers.close()
         try:
             await self._worker.stop(self._last_job, CLOSE_DEADLINE)
         except CacheStoreError:
@@ -152,30 +159,49 @@ class SqliteResponseStore(Resource):
     # ---- the contract
 
     def may_contain(self, key: CacheKey) -> bool:
-        """Whether the index knows the digest, and the thread keeps up."""
-        return key.digest in self._known and not self._worker.late
+        """Whether the index knows the digest, and the readers keep up."""
+        readers = self._readers
+        return key.digest in self._known and readers is not None and not readers.late
 
     async def get(self, key: CacheKey) -> StoredResponse | None:
         """The entry; raises `CacheStoreError` where the file cannot be read in time."""
         self._check()
         self._reads += 1
-        oldest = self._clock.time() - self.ttl
-        response = await self._ask(partial(self._read, key.digest, oldest), READ_DEADLINE)
+        writes = self._writes
+        value, response = await self._read(key.digest)
+        if value is not None and response is None:
+            # One damaged value is no reason to give up the file.
+            await self._ask(partial(self._file.remove, key.digest), READ_DEADLINE)
         if response is None:
-            self._known.discard(key.digest)
+            # Unless it was written while it was read.
+            if writes == self._writes:
+                self._known.discard(key.digest)
             return None
         self._hits += 1
         if len(self._used) < _MAX_USED:
             self._used[key.digest] = self._clock.time()
         return response
 
-    def _read(self, digest: bytes, oldest: float) -> StoredResponse | None:
-        value = self._file.get(digest, oldest)
-        response = None if value is None else unpack(value, _MAX_VALUE)
-        if value is not None and response is None:
-            # One damaged value is no reason to give up the file.
-            self._file.remove(digest)
-        return response
+    async def _read(self, digest: bytes) -> tuple[bytes | None, StoredResponse | None]:
+        """The value in the file and what it means, each None where there is none."""
+        readers = self._readers
+        try:
+            if readers is None:
+                raise CacheStoreError("the persistent response cache is away")
+            job = partial(_read_now, self.path, digest, self._clock.time() - self.ttl)
+            return await readers.run(job, READ_DEADLINE)
+        except CacheStoreError as error:
+            self._failures += 1
+            if readers is not None and isinstance(error, UnusableFileError):
+                await self._condemn(readers, str(error))
+            raise
+
+    async def _condemn(self, readers: Readers, reason: str) -> None:
+        """Have the writer give up the file that `readers` found to be damaged."""
+        job = partial(self._file.condemn, readers.inode, reason)
+        # It raises what the reader has raised and counted.
+        with suppress(UnusableFileError):
+            await self._run(job, READ_DEADLINE)
 
     async def put(self, key: CacheKey, response: StoredResponse) -> None:
         """Keep it; entries that come together are written in one transaction.
@@ -214,7 +240,7 @@ class SqliteResponseStore(Resource):
         """Counts of this process; entries and bytes of the whole file as last seen."""
         return StoreStatistics(
             backend="sqlite",
-            available=self._available and not self._worker.late,
+            available=self._is_available,
             entries=self._totals.entries,
             bytes=self._totals.bytes,
             max_bytes=self.max_bytes,
@@ -293,7 +319,7 @@ class SqliteResponseStore(Resource):
                     await self._write([])
 
     async def _look(self) -> None:
-        if not self._available:
+        if self._readers is None:
             await self._attach(replace=False)
             self._on_purge(PurgeSelector())
             return
@@ -310,20 +336,34 @@ class SqliteResponseStore(Resource):
 
     # ---- the thread
 
+    @property
+    def _is_available(self) -> bool:
+        late = self._worker.late or self._readers is None or self._readers.late
+        return not late
+
     def _check(self) -> None:
         if not self.is_open:
             raise CacheStoreError("the persistent response cache is not open")
 
     async def _ask(self, job: Callable[[], T], deadline: float) -> T:
-        """Run `job` in the thread; count failures, and give a corrupt file up."""
+        """Run `job` in the writing thread; count failures, and give a corrupt file up."""
+        try:
+            return await self._run(job, deadline)
+        except CacheStoreError:
+            self._failures += 1
+            raise
+
+    async def _run(self, job: Callable[[], T], deadline: float) -> T:
         try:
             return await self._worker.run(partial(self._with_care, job), deadline)
         except CacheStoreError as error:
-            self._failures += 1
-            if not self._file.is_open and self._available:
-                self._available = False
+            readers = self._readers
+            # While the store is closing its readers are closed there.
+            if not self._file.is_open and readers is not None and self._tasks.is_open:
+                self._readers = None
                 self._known = set()
                 self._on_warning(str(error))
+                self._tasks.spawn(readers.close(), "response cache readers: end")
             raise
 
     def _with_care(self, job: Callable[[], T]) -> T:
@@ -334,8 +374,15 @@ class SqliteResponseStore(Resource):
             raise UnusableFileError(self._file.abandon(str(error))) from error
 
     def __repr__(self) -> str:
-        state = "available" if self._available else "away"
+        state = "available" if self._is_available else "away"
         return f"<SqliteResponseStore {self.path.name} {state}, {len(self._known)} entries>"
+
+
+def _read_now(
+    path: Path, digest: bytes, oldest: float, connection: apsw.Connection
+) -> tuple[bytes | None, StoredResponse | None]:
+    value = read_value(path, digest, oldest, connection)
+    return value, None if value is None else unpack(value, _MAX_VALUE)
 
 
 def _nobody(_selector: PurgeSelector) -> None:

@@ -91,6 +91,24 @@ def connect(path: Path) -> apsw.Connection:
         return connection
 
 
+def connect_reader(path: Path) -> apsw.Connection:
+    """A connection to the file as it is, that only reads; raises as `connect` does."""
+    with translated(path):
+        # Writable, because readers share the index of the write-ahead log; but it makes no file.
+        connection = apsw.Connection(os.fspath(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            _set_limits(connection)
+            connection.pragma("query_only", 1)
+            # Else the last connection to close makes a checkpoint: that is the writer's to do.
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            if _is_fresh(connection):
+                raise CacheStoreError(f"{path} is empty")
+        except (apsw.Error, CacheStoreError):
+            disconnect(connection)
+            raise
+        return connection
+
+
 def disconnect(connection: apsw.Connection) -> None:
     """Close it; with force, what a damaged file says to that is not raised."""
     connection.close(force=True)
@@ -106,8 +124,7 @@ def _make(path: Path) -> None:
 
 
 def _prepare(connection: apsw.Connection) -> None:
-    connection.set_busy_timeout(_BUSY_MS)
-    connection.pragma("mmap_size", 0)
+    _set_limits(connection)
     fresh = _is_fresh(connection)
     if fresh:
         connection.pragma("auto_vacuum", "INCREMENTAL")
@@ -120,6 +137,11 @@ def _prepare(connection: apsw.Connection) -> None:
             connection.execute(STATEMENTS["schema"])
             connection.pragma("application_id", _APPLICATION_ID)
             connection.pragma("user_version", _SCHEMA_VERSION)
+
+
+def _set_limits(connection: apsw.Connection) -> None:
+    connection.set_busy_timeout(_BUSY_MS)
+    connection.pragma("mmap_size", 0)
 
 
 def _is_fresh(connection: apsw.Connection) -> bool:
