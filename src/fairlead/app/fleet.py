@@ -75,7 +75,7 @@ class Fleet(Resource):
             await stack.enter_async_context(self.balancer)
             await stack.enter_async_context(self._probing)
             self._stack = stack
-            await self._make(self._settings)
+            self._made = await self._make(self._settings)
             self._stack = stack.pop_all()
         await self._probing.update(self._settings.upstreams)
         if self._states is not None:
@@ -89,9 +89,10 @@ class Fleet(Resource):
         ignored = changed_beyond_reload(self._started_with, settings)
         if ignored:
             _log.warning("these settings need a restart: %s", ", ".join(ignored))
-        await self._make(settings)
-        await gateway.replace(self.upstreams)
+        made = await self._make(settings)
+        await gateway.replace([one.upstream for one in made.values()])
         # In the same step as the gateway, so that it is never sent to a server it does not know.
+        self._made = made
         self.balancer.update(self._records(settings))
         before = {upstream.name: upstream.state for upstream in self._settings.upstreams}
         self._settings = settings
@@ -110,10 +111,10 @@ class Fleet(Resource):
         if not names:
             known = ", ".join(dict.fromkeys(u.group for u in self._settings.upstreams))
             raise RequestError(404, f"no upstream is named {name!r}; there are: {known}")
-        for one in names:
-            self.balancer.set_state(one, state)
         if self._states is not None:
             self._states.set(dict.fromkeys(names, state))
+        for one in names:
+            self.balancer.set_state(one, state)
         return [view for view in self.views() if view.name in names]
 
     def views(self) -> list[UpstreamView]:
@@ -137,12 +138,12 @@ class Fleet(Resource):
         """The queue before each server."""
         return {name: made.queue.statistics() for name, made in self._made.items()}
 
-    async def _make(self, settings: Settings) -> None:
+    async def _make(self, settings: Settings) -> dict[str, _Made]:
         made = {}
         for one in settings.upstreams:
             url = one.base_url or await self._own_url(one.name, settings)
             made[one.name] = self._one(one, url)
-        self._made = made
+        return made
 
     def _one(self, settings: UpstreamSettings, base_url: str) -> _Made:
         before = self._made.get(settings.name)

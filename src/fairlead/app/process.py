@@ -7,7 +7,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from fairlead.app.node import Node
 from fairlead.app.places import prepare_data_dir, run_directory
 from fairlead.app.states import SharedStates
 from fairlead.core.lifecycle import Resource
-from fairlead.core.tasks import TaskOwner, log_failure
+from fairlead.core.tasks import TaskOwner, attempt, log_failure
 from fairlead.errors import FairleadError
 from fairlead.monitor.workers import clear_run_directory
 from fairlead.settings import Settings
@@ -50,6 +50,8 @@ def serve(settings: Settings, announce: Callable[[list[str]], None], reload: Rel
     At SIGHUP the configuration is read again, and upstreams are replaced without dropping a
     request; a configuration that cannot be used is logged, and the old one stays.
     """
+    # Until a process can reload, the signal must not end it; children begin with what is set here.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     options = ServerOptions(
         host=settings.server.host,
         port=settings.server.port,
@@ -71,8 +73,19 @@ def serve(settings: Settings, announce: Callable[[list[str]], None], reload: Rel
     return 0
 
 
-def _run_worker(plan: Plan, index: int, sock: socket.socket, ready: Any) -> None:
+def _run_worker(plan: Plan, index: int, sock: socket.socket, ready: Any, reloaded: bool) -> None:
+    if reloaded:
+        plan = _as_its_siblings(plan)
     run_loop(lambda: _run(plan, index, sock, ready.set))
+
+
+def _as_its_siblings(plan: Plan) -> Plan:
+    """The plan of a worker that replaces one whose configuration was read again."""
+    try:
+        return replace(plan, settings=plan.reload())
+    except FairleadError as error:
+        _log.error("this worker begins with the configuration of the start: %s", error)
+        return plan
 
 
 async def _run(
@@ -101,15 +114,18 @@ class Reloading(Resource):
 
     async def _close(self) -> None:
         self._tasks.loop.remove_signal_handler(signal.SIGHUP)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         await self._tasks.close()
 
     async def _run(self) -> None:
         while True:
             await self._asked.wait()
             self._asked.clear()
-            try:
-                await self._node.reload(await asyncio.to_thread(self._reload))
-            except FairleadError as error:
-                _log.error("not reloaded, the old configuration stays: %s", error)
-            else:
+            _, error = await attempt(self._once())
+            if error is None:
                 _log.info("the configuration was reloaded")
+            else:
+                _log.error("not reloaded, the old configuration stays: %s", error)
+
+    async def _once(self) -> None:
+        await self._node.reload(await asyncio.to_thread(self._reload))

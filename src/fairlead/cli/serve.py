@@ -60,9 +60,9 @@ def serve(
         "server.log_format": log_format,
         "server.insecure": insecure or None,
     }
-    # Read again at SIGHUP, by each worker: from the same file, variables and flags.
-    reload = partial(load_settings, config, dict(os.environ), overrides)
-    settings = reload()
+    settings = load_settings(config, os.environ, overrides)
+    # Read again at SIGHUP, by each worker: from the same file, even if it is away for a moment.
+    reload = partial(load_settings, config or settings.file, dict(os.environ), overrides)
     settings.check_exposure()
     from fairlead.app import serve as serve_node  # noqa: PLC0415 - a refusal need not wait for it
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from fairlead.errors import UpstreamError
 from fairlead.gateway.base import Assignment, Ticket, Upstream
+from fairlead.gateway.caching import is_event_stream
 from fairlead.gateway.legs.base import Headers, LegReply
 
 
@@ -79,8 +80,10 @@ class Attempt:
         """The status as far as it says something about the server."""
         self.place = place
         self._reply = reply
-        # How fast a server refuses says nothing of how fast it answers.
-        self._awaits_first_byte = place.ticket is not None and reply.status < 400
+        # A plain answer comes when all of it is done, and a refusal before anything is.
+        self._awaits_first_byte = (
+            place.ticket is not None and reply.status < 400 and is_event_stream(reply.headers)
+        )
 
     @property
     def complete(self) -> bool:

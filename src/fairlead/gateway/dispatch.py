@@ -7,8 +7,7 @@ cancellation included, every ticket is released and every assignment ended once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable
 
 import msgspec
 
@@ -37,11 +36,9 @@ from fairlead.gateway.base import (
 from fairlead.gateway.headers import forwarded
 from fairlead.gateway.keys import DETERMINISTIC_PATHS, GENERATING_PATHS
 from fairlead.gateway.legs.base import Leg, LegReply, LegRequest
-from fairlead.gateway.sessions import capabilities_of, flow_of, priority_of, session_of
+from fairlead.gateway.routing import Routes
+from fairlead.gateway.sessions import flow_of, session_of
 from fairlead.gateway.stream import Answer
-
-PriorityHeader = Literal["any", "lower", "off"]
-"""Who may say how urgent a request is: everybody, everybody who makes it less urgent, nobody."""
 
 _KEY_REFUSED = frozenset({401, 403})
 _OVERLOADED = frozenset({429, 503, 529})
@@ -50,6 +47,8 @@ _RETRIED = _KEY_REFUSED | _OVERLOADED | _MAYBE_DONE
 """Statuses after which the balancer is asked whether another try is right."""
 LONGEST_REST = 10.0
 """Seconds that a request waits at most for servers that asked for a rest; else it is refused."""
+LONGEST_WAIT = 60.0
+"""Seconds in queues and rests after which a request goes where it is, whatever changes there."""
 MAX_RESTING = 1000
 """Requests that wait so at a time."""
 
@@ -63,21 +62,17 @@ class Job(msgspec.Struct):
     request: ModelRequest
     body: bytes
     """Decoded, for reading only."""
+    family: str
     model: str
-    candidates: tuple[Upstream, ...]
     usage: UsageRecord
     priority: Priority = "normal"
+    capabilities: tuple[str, ...] = ()
     known_session: str | None = None
 
     @property
     def may_repeat(self) -> bool:
         """Whether it may be sent again where it may have been carried out already."""
         return self.request.method == b"GET" or self.request.path in _HARMLESS_TWICE
-
-    @property
-    def has_choice(self) -> bool:
-        """Whether there is more than one server or account to choose from."""
-        return len(self.candidates) > 1 or len(self.candidates[0].keys) > 1
 
     def session(self) -> str:
         """Whose warm prompt this is; read, at most once, where it is needed."""
@@ -99,20 +94,20 @@ class Dispatcher:
         balancer: Balancer,
         clock: Clock,
         *,
-        priority_header: PriorityHeader = "any",
         on_gone: Callable[[Upstream], object],
     ) -> None:
         """`on_gone` is told of each upstream that was replaced and has become idle."""
         self._balancer = balancer
         self._clock = clock
-        self._priority_header = priority_header
         self._on_gone = on_gone
         self._resting = 0
         self._lanes: dict[str, Lane] = {}
         self._retired: set[Lane] = set()
+        self._routes = Routes(())
 
-    def replace(self, upstreams: Sequence[Upstream]) -> None:
-        """Serve these from now on; what is on its way to others ends where it is."""
+    def replace(self, routes: Routes) -> None:
+        """Serve by these from now on; what is on its way to others ends where it is."""
+        self._routes, upstreams = routes, routes.upstreams
         before, self._lanes = self._lanes, {}
         for upstream in upstreams:
             lane = before.get(upstream.name)
@@ -143,14 +138,14 @@ class Dispatcher:
     async def dispatch(self, job: Job) -> Answer:
         """The answer of the upstream that gave one, good or bad.
 
-        Raises the `UpstreamError` or `QueueRefusedError` of the last try where none did, and
-        `RequestError` (400) for a priority or a capability that cannot be.
+        Raises the `UpstreamError` or `QueueRefusedError` of the last try where none did.
         """
-        request = job.request
-        job.priority = priority_of(request, self._priority_header)
         assignment = await self._choose(job)
         while True:
             met = await self._try(assignment, job)
+            if met is None:
+                assignment = await self._choose(job)
+                continue
             following = self._balancer.again(assignment) if _is_open(met, job) else None
             if following is None:
                 return _concluded(met)
@@ -160,13 +155,15 @@ class Dispatcher:
 
     async def _choose(self, job: Job) -> Assignment:
         """A place, waited for where every server rests for a short while only."""
-        session = job.session() if job.has_choice else ""
-        names = [upstream.name for upstream in job.candidates]
-        capabilities = capabilities_of(job.request)
         patience = LONGEST_REST
         while True:
+            # Asked anew each time: the configuration may have changed during the wait.
+            candidates = self._routes.candidates(job.family, job.model)
+            has_choice = len(candidates) > 1 or len(candidates[0].keys) > 1
+            session = job.session() if has_choice else ""
+            names = [upstream.name for upstream in candidates]
             try:
-                return self._balancer.choose(session, job.model, names, capabilities)
+                return self._balancer.choose(session, job.model, names, job.capabilities)
             except UpstreamRestingError as error:
                 if error.retry_after > patience or self._resting >= MAX_RESTING:
                     raise
@@ -184,20 +181,28 @@ class Dispatcher:
 
     async def ask(self, request: ModelRequest, upstream: Upstream) -> LegReply:
         """The answer of this one upstream, past queue and balancer: for what costs it nothing."""
-        reply = await self._send(request, self._lanes[upstream.name], 0)
-        if reply.status in _KEY_REFUSED and upstream.credentials == "upstream":
+        for key in upstream.keys or (None,):
+            reply = await self._send(request, upstream, key)
+            if reply.status not in _KEY_REFUSED or upstream.credentials == "caller":
+                return reply
             reply.close()
-            raise UpstreamKeyError(upstream.name)
-        return reply
+        raise UpstreamKeyError(upstream.name)
 
-    async def _try(self, assignment: Assignment, job: Job) -> Attempt | FairleadError:
+    async def _try(self, assignment: Assignment, job: Job) -> Attempt | FairleadError | None:
+        """What a try met; None where nothing was sent, because the place is gone meanwhile."""
         place = Place(self._lanes[assignment.server], assignment)
         job.usage.upstream = assignment.server
         try:
             if assignment.delay > 0:
                 await self._clock.sleep(assignment.delay)
             await self._admit(place, job)
-            reply = await self._send(job.request, place.lane, assignment.account)
+            if not assignment.valid and job.usage.queued < LONGEST_WAIT:
+                place.free()
+                return None
+            upstream = place.lane.upstream
+            key = upstream.keys[assignment.account] if upstream.keys else None
+            place.lane.attempts += 1
+            reply = await self._send(job.request, upstream, key)
         except (QueueRefusedError, UpstreamBusyError) as error:
             assignment.refused()
             place.free()
@@ -222,15 +227,10 @@ class Dispatcher:
             return
         place.ticket = await upstream.admission.enter(job.flow(), job.priority)
         job.usage.queued += place.ticket.waited
-        if not place.assignment.valid:
-            raise UpstreamBusyError(upstream.name, "it was taken out of service meanwhile")
 
-    async def _send(self, request: ModelRequest, lane: Lane, account: int) -> LegReply:
-        upstream = lane.upstream
-        key = upstream.keys[account] if upstream.keys else None
+    async def _send(self, request: ModelRequest, upstream: Upstream, key: str | None) -> LegReply:
         headers = forwarded(request.headers, upstream, key)
         target = _target(request, upstream)
-        lane.attempts += 1
         return await upstream.leg.send(LegRequest(request.method, target, headers, request.body))
 
     def _tell(self, attempt: Attempt) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fairlead.core.clock import Clock
 from fairlead.errors import CapacityError, ClosedError, FairleadError, RequestError, UpstreamError
-from fairlead.gateway.base import ModelRequest, ResponseSink, Upstream, UsageRecord
+from fairlead.gateway.base import ModelRequest, Priority, ResponseSink, Upstream, UsageRecord
 from fairlead.gateway.caching import Hit, Plan, content_coding, decoded, is_event_stream
 from fairlead.gateway.headers import answered
 from fairlead.gateway.legs.base import Headers, LegReply
@@ -71,8 +71,10 @@ class Exchange:
     __slots__ = (
         "body",
         "candidates",
+        "capabilities",
         "clock",
         "plan",
+        "priority",
         "request",
         "shape",
         "sink",
@@ -91,6 +93,8 @@ class Exchange:
         """The request's body, decoded."""
         self.plan: Plan | None = None
         self.candidates: tuple[Upstream, ...] = ()
+        self.priority: Priority = "normal"
+        self.capabilities: tuple[str, ...] = ()
         self.started = False
         self.usage = UsageRecord(
             request_id=request.request_id,

@@ -18,7 +18,7 @@ from fairlead.errors import ClientGoneError, FairleadError, RequestError
 from fairlead.gateway.base import Balancer, ModelRequest, Recorder, ResponseSink, Upstream
 from fairlead.gateway.caching import Hit, Plan
 from fairlead.gateway.catalogue import merged_models, needs_merging
-from fairlead.gateway.dispatch import Dispatcher, Job, PriorityHeader
+from fairlead.gateway.dispatch import Dispatcher, Job
 from fairlead.gateway.exchange import ONE_PIECE, Exchange
 from fairlead.gateway.headers import caller_credential, with_codings
 from fairlead.gateway.keys import (
@@ -31,6 +31,7 @@ from fairlead.gateway.keys import (
 )
 from fairlead.gateway.responses import ModelResponseCache
 from fairlead.gateway.routing import Routes
+from fairlead.gateway.sessions import PriorityHeader, capabilities_of, priority_of
 from fairlead.gateway.shapes import shape_of
 from fairlead.gateway.stream import Answer
 
@@ -61,13 +62,12 @@ class Gateway(Resource):
         self.cache = cache
         self.active = 0
         self._record = record
+        self._priority_header = priority_header
         self._max_body_bytes = max_body_bytes
         self._clock = clock
         self._passes_credentials = False
         self._tasks = TaskOwner(log_failure)
-        self._dispatcher = Dispatcher(
-            balancer, clock, priority_header=priority_header, on_gone=self._close_unused
-        )
+        self._dispatcher = Dispatcher(balancer, clock, on_gone=self._close_unused)
         self._use(upstreams)
 
     async def _open(self) -> None:
@@ -95,7 +95,7 @@ class Gateway(Resource):
     def _use(self, upstreams: Sequence[Upstream]) -> None:
         self.routes = Routes(upstreams)
         self._passes_credentials = any(u.credentials == "caller" for u in upstreams)
-        self._dispatcher.replace(upstreams)
+        self._dispatcher.replace(self.routes)
 
     def _close_unused(self, upstream: Upstream) -> None:
         used = self._dispatcher.parts()
@@ -134,10 +134,10 @@ class Gateway(Resource):
         facts = self._facts(request, body)
         usage.model = facts.model
         family = exchange.shape.family
-        if facts.model:
-            exchange.candidates = self.routes.serving(family, facts.model)
-        else:
-            exchange.candidates = self.routes.speaking(family)
+        exchange.candidates = self.routes.candidates(family, facts.model)
+        # Judged before the cache: what one asks in vain must not fail those who join its call.
+        exchange.priority = priority_of(request, self._priority_header)
+        exchange.capabilities = capabilities_of(request)
         credential = None
         if self._passes_credentials and any(u.credentials == "caller" for u in exchange.candidates):
             credential = caller_credential(request.headers)
@@ -247,7 +247,15 @@ class Gateway(Resource):
             if judged is not request.headers:
                 request = msgspec.structs.replace(request, headers=judged, index=None)
         usage = exchange.usage
-        job = Job(request, exchange.body, usage.model, candidates, usage)
+        job = Job(
+            request,
+            exchange.body,
+            exchange.shape.family,
+            usage.model,
+            usage,
+            exchange.priority,
+            exchange.capabilities,
+        )
         return await self._dispatcher.dispatch(job)
 
     def _finish(self, exchange: Exchange) -> None:

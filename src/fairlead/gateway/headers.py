@@ -32,6 +32,10 @@ _ACCOUNT = CREDENTIALS | {b"openai-organization", b"openai-project"}
 """What decides for which account an upstream answers."""
 
 
+_NOT_ANSWERED = HOP_BY_HOP | {b"x-fairlead-cache-key", b"x-fairlead-queue-ms"}
+"""What this node says itself, another node before the upstream must not say for it."""
+
+
 def forwarded(headers: Headers, upstream: Upstream, key: str | None) -> Headers:
     """The request's fields as they go to `upstream`; `x-fairlead-*` is for this node only."""
     drop = _NOT_FORWARDED if upstream.credentials == "caller" else _NOT_FORWARDED_OR_OURS
@@ -55,7 +59,7 @@ def with_codings(headers: Headers, codings: frozenset[bytes]) -> Headers:
 
 def answered(headers: Headers) -> Headers:
     """The upstream's fields as they go to the client."""
-    drop = _with_connection(headers, HOP_BY_HOP)
+    drop = _with_connection(headers, _NOT_ANSWERED)
     return [field for field in headers if field[0] not in drop]
 
 

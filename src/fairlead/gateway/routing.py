@@ -27,6 +27,10 @@ class Routes:
             _REMEMBERED_MODELS, _REMEMBERED_MODELS, lambda _: 1
         )
 
+    def candidates(self, family: str, model: str) -> tuple[Upstream, ...]:
+        """The upstreams for `model`, or of the whole family where a request names none."""
+        return self.serving(family, model) if model else self.speaking(family)
+
     def speaking(self, family: str) -> tuple[Upstream, ...]:
         """Every upstream of the API family; raises `RequestError` (404) where there is none."""
         found = self._by_family[family]

@@ -124,7 +124,11 @@ def flow_of(request: ModelRequest, session: str) -> str:
     return _scoped(principal.tenant, value) if value else session
 
 
-def priority_of(request: ModelRequest, allowed: Literal["any", "lower", "off"]) -> Priority:
+PriorityHeader = Literal["any", "lower", "off"]
+"""Who may say how urgent a request is: everybody, everybody who makes it less urgent, nobody."""
+
+
+def priority_of(request: ModelRequest, allowed: PriorityHeader) -> Priority:
     """The class that `x-fairlead-priority` asks for where that is `allowed`, else the route's.
 
     `lower`: only a class below the route's own counts; `off`: the field is not read. Raises

@@ -270,7 +270,7 @@ _ALL = (
     Family(
         "fairlead_queue_wait_seconds",
         "histogram",
-        ("class",),
+        ("upstream", "class"),
         "Time in the queue, of requests that did not go at once and were let through.",
     ),
     Family(

@@ -115,6 +115,6 @@ def _read_queue(snapshot: Snapshot, upstream: str, queue: QueueCounts) -> None:
     for name, one in queue.classes.items():
         snapshot.set("fairlead_queue_waiting", one.waiting, upstream, name)
         snapshot.set("fairlead_queue_admitted_total", one.admitted, upstream, name)
-        snapshot.add_histogram("fairlead_queue_wait_seconds", one.waits, name)
+        snapshot.add_histogram("fairlead_queue_wait_seconds", one.waits, upstream, name)
         for reason, count in one.refused.items():
             snapshot.set("fairlead_queue_refused_total", count, upstream, name, reason)

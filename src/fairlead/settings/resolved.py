@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -115,7 +116,15 @@ class UpstreamSettings(UpstreamSection):
             region=self.region,
             capabilities=frozenset(self.capabilities),
             state=self.state,
+            adaptive=self.adaptive,
+            account_ids=self._account_ids(),
         )
+
+    def _account_ids(self) -> tuple[str, ...]:
+        """Digests, so that a key that is replaced is known as another account and not shown."""
+        if self.credentials == "caller":
+            return ()
+        return tuple(blake2b(key.encode(), digest_size=8).hexdigest() for key in self.reveal_keys())
 
 
 def _share(whole: int, workers: int) -> int:

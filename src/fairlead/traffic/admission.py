@@ -39,7 +39,7 @@ class QueueOptions(msgspec.Struct, frozen=True, kw_only=True):
     weights: tuple[float, float, float, float] = (8.0, 4.0, 2.0, 1.0)
     """Shares of critical, high, normal and low while all of them have tasks waiting."""
     ageing: float = 10.0
-    """A task that has waited for so many seconds costs its class half, after twice that a third."""
+    """A task costs its class less the longer it has waited: after so many seconds half."""
 
     def __post_init__(self) -> None:
         _within("limit", self.limit, 1, 1_000_000)

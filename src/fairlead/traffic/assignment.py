@@ -78,13 +78,32 @@ class ServerAssignment:
 
     @property
     def valid(self) -> bool:
-        """The server still takes requests; it may have been ejected, drained or removed."""
+        """Whether it should still be sent: nothing has happened to server or key meanwhile.
+
+        A rest counts as well, unless this is a retry, which has waited as long as is right.
+        """
+        member = self._placement.account.member
+        return self.in_service and (not member.hindered or self.delay > 0 or not self._rests())
+
+    @property
+    def in_service(self) -> bool:
+        """The server still takes requests, and its key is not refused."""
         account = self._placement.account
         member = account.member
         if member.gone or member.draining or account.gone:
             return False
         suspension = member.health.suspension
-        return not suspension.active or suspension.is_current(self._health_stake)
+        if suspension.active and not suspension.is_current(self._health_stake):
+            return False
+        return not account.suspension.active or account.suspension.is_current(self._key_stake)
+
+    def _rests(self) -> bool:
+        account, model = self._placement.account, self.request.model
+        now = self._clock.monotonic()
+        member = account.member
+        if member.rests.of(account.index, model, now) is None:
+            return False
+        return not member.rests_shortly(model, now)
 
     def refused(self) -> None:
         """The queue before the server does not take it; nothing was sent."""
@@ -120,7 +139,7 @@ class ServerAssignment:
             member.health.failed(self._health_stake, now)
         else:
             self._pardoned = member.health.succeeded(self._health_stake, now)
-        account.answered(status, self._key_stake, now)
+        account.answered(status, self.request.model, self._key_stake, now)
         if retry_after is not None:
             member.rest(account, self.request.model, status, retry_after, now)
         if status < 400 and self.request.key:

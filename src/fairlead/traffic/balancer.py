@@ -29,7 +29,7 @@ from fairlead.traffic.base import (
 from fairlead.traffic.budget import RetryBudget
 from fairlead.traffic.candidates import Candidates, Request
 from fairlead.traffic.health import EjectionLimit
-from fairlead.traffic.member import Account, Member
+from fairlead.traffic.member import FORBIDDEN, Account, Member
 from fairlead.traffic.retries import Retry, retry_after
 from fairlead.traffic.sessions import SessionTable, session_key
 
@@ -99,12 +99,10 @@ class SessionAwareLoadBalancer(Resource):
         them is known. End the assignment whatever happens to the request.
         """
         now = self._clock.monotonic()
-        self._requests += 1
-        self._budget.deposit()
         servers = self._named(among)
         alone = len(servers) == 1 and len(servers[0].accounts) == 1
         # Without a session the requests are spread as if each were one of its own.
-        seed = session or str(self._requests)
+        seed = session or str(self._requests + 1)
         request = Request(
             key="" if alone else session_key(session, model),
             seed=b"" if alone else seed.encode("utf-8", "surrogatepass"),
@@ -115,6 +113,8 @@ class SessionAwareLoadBalancer(Resource):
         members = self._callable(request, now)
         if not members:
             raise self._refusal(request, among, now)
+        self._requests += 1
+        self._budget.deposit()
         return self._assign(request, self._place(request, members, now))
 
     def again(self, assignment: object) -> ServerAssignment | None:
@@ -131,7 +131,7 @@ class SessionAwareLoadBalancer(Resource):
             return None
         now = self._clock.monotonic()
         members = self._next_members(assignment, retry, now)
-        if not members and not (retry.where == "same" and assignment.valid):
+        if not members and not (retry.where == "same" and assignment.in_service):
             return None
         if not retry.free and not self._budget.withdraw():
             return None
@@ -227,12 +227,24 @@ class SessionAwareLoadBalancer(Resource):
     def _callable(self, request: Request, now: float) -> list[Member]:
         """The servers in service that have an account to be called for this request."""
         members = self._in_service(request.servers, now)
+        found = self._openings(request, members, now)
+        if not found:
+            resting = [m for m in members if m.rests_shortly(request.model, now)]
+            request.despite_rest = bool(resting)
+            found = self._openings(request, resting, now)
+        return found
+
+    def _openings(self, request: Request, members: list[Member], now: float) -> list[Member]:
         model, tried, closed = request.model, request.tried, request.closed
+        despite = request.despite_rest
         return [
             member
             for member in members
             if not (tried or member.hindered)
-            or (member not in closed and member.open_accounts(model, now, tried))
+            or (
+                member not in closed
+                and member.open_accounts(model, now, tried, despite_rest=despite)
+            )
         ]
 
     def _in_service(self, servers: list[Member], now: float) -> list[Member]:
@@ -304,6 +316,8 @@ class SessionAwareLoadBalancer(Resource):
         if not resting:
             return UpstreamKeyError(members[0].server.name)
         rest, name = min(resting)
+        if rest.status == FORBIDDEN:
+            return UpstreamKeyError(name)
         return UpstreamRestingError(name, rest.status, rest.until - now)
 
     def __repr__(self) -> str:

@@ -21,6 +21,11 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     region: str | None = None
     capabilities: frozenset[str] = frozenset()
     state: State = "active"
+    adaptive: bool = False
+    """The queue before it follows its refusals, so that a short rest only means: others first."""
+    account_ids: tuple[str, ...] = ()
+    """What tells one account from another, such as a digest of its key; never the key itself. With
+    them an account that is replaced begins anew; without, account n stays account n."""
 
     def __post_init__(self) -> None:
         if self.capacity < 1 or self.accounts < 1:

@@ -28,6 +28,8 @@ class Request(msgspec.Struct):
     retries: int = 0
     repeats: int = 0
     """Tries at the same account."""
+    despite_rest: bool = False
+    """All that are left rest, but only shortly, and have a queue that follows their refusals."""
     moving: bool = False
     """Its session's place has failed it, so another one shall be its place."""
 
@@ -102,7 +104,10 @@ class Candidates:
         return self._account(min(members, key=self._fullness))
 
     def _accounts(self, member: Member) -> list[Account]:
-        return member.open_accounts(self._request.model, self._now, self._request.tried)
+        request = self._request
+        return member.open_accounts(
+            request.model, self._now, request.tried, despite_rest=request.despite_rest
+        )
 
     def _account(self, member: Member) -> Account:
         return member.least_loaded(self._accounts(member), self._request.seed)

@@ -124,7 +124,7 @@ class Dispatch:
     def overloaded(self, ticket: Ticket) -> None:
         """The server of `ticket` has too much to do."""
         if self._limiter is not None:
-            self._limiter.overloaded(ticket.running)
+            self._limiter.overloaded(ticket.running, self.running)
             self._follow(self._limiter)
 
     def give_back(self, ticket: Ticket) -> None:
@@ -135,6 +135,9 @@ class Dispatch:
         mean = self._mean_running
         self._mean_running = mean + MEAN_WEIGHT * (took - mean) if mean else took
         self._free(ticket, took / mean if mean else 1.0)
+        if self._limiter is not None:
+            self._limiter.step()
+            self._follow(self._limiter)
 
     def expire(self) -> float:
         """Send away those whose time is over; the next deadline, `NEVER` where there is none."""
@@ -230,7 +233,8 @@ class Dispatch:
         """Seconds until everything that waits now will have had its turn."""
         rate = self._drain.per_second()
         if not rate:
-            return DEFAULT_RETRY
+            # Nothing has ended for long, though something did once: it hangs.
+            return MAX_RETRY if self._mean_running else DEFAULT_RETRY
         return min(max((self.waiting + 1) / rate, MIN_RETRY), MAX_RETRY)
 
     def _take_out(self, waiter: Waiter) -> None:
@@ -265,7 +269,8 @@ class Dispatch:
     def _hand_over(self, lane: Lane, line: Line[Waiter], waiter: Waiter) -> None:
         now = self._monotonic()
         waited = now - waiter.entered
-        self._turns.charge(lane.index, 1.0 / (1.0 + waited / self.options.ageing))
+        # At most half: one flow's own backlog must not turn the order of the classes around.
+        self._turns.charge(lane.index, max(0.5, 1.0 / (1.0 + waited / self.options.ageing)))
         self.running += 1
         ticket = Ticket(self, lane, now, self.running, waited)
         ticket.line = line

@@ -81,19 +81,22 @@ class GradientLimiter:
         if len(self._samples) < MAX_SAMPLES:
             self._samples.append(seconds)
             self._most_running = max(self._most_running, running)
-        self._return(now)
-        if len(self._samples) >= MIN_SAMPLES and now - self._window_start >= self._window:
+        self.step()
+        # A low limit brings few samples, and must not stay low for want of them.
+        enough = min(MIN_SAMPLES, 2 * self.limit)
+        if len(self._samples) >= enough and now - self._window_start >= self._window:
             samples = sorted(self._samples)
             self._samples.clear()
             self._window_start = now
             running, self._most_running = self._most_running, 0
             self._judge(samples, running)
 
-    def overloaded(self, running: int) -> None:
+    def overloaded(self, running: int, running_now: int) -> None:
         """The server refused a task; `running` tasks ran when it began, itself included."""
         now = self._clock.monotonic()
-        self._return(now)
-        ceiling = running - 1.0
+        self.step()
+        # Of those that run now half at least are not the reason, however late this one is.
+        ceiling = max(running - 1.0, running_now / 2)
         if ceiling < self._minimum:
             if now < self._rest_until:
                 return
@@ -105,8 +108,11 @@ class GradientLimiter:
         self._step_at = now + STEP_TIME
         self._set(self._exact)
 
-    def _return(self, now: float) -> None:
-        """Take the steps back to where the limit was for which the time has come."""
+    def step(self) -> None:
+        """Go back towards where the limit was before a refusal, as far as it is time."""
+        if not self._aim:
+            return
+        now = self._clock.monotonic()
         while now >= self._step_at and self._ceiling < self._aim:
             self._ceiling = max(self._ceiling, 1.0) * STEP
             self._step_at += STEP_TIME
@@ -126,7 +132,7 @@ class GradientLimiter:
             return
         gradient = max(0.5, min(1.0, TOLERANCE * self.normal / current)) if current else 1.0
         wanted = self._exact * gradient + math.sqrt(self._exact)
-        self._aim = min(self._aim, max(wanted, self._exact))
+        self._aim *= gradient
         self._set(self._exact + SMOOTHING * (wanted - self._exact))
 
     def _learn(self, fast: float, current: float, running: int, used: bool) -> None:
@@ -137,7 +143,8 @@ class GradientLimiter:
         if current < self.normal:
             self.normal += FALL * (current - self.normal)
         elif not used:
-            self.normal += RISE * (current - self.normal)
+            # A few slow answers of a quiet time must not pass for what is normal under load.
+            self.normal += min(RISE * (current - self.normal), 0.1 * self.normal)
 
     def _compare(self, current: float, running: int) -> None:
         """Set what is slow against what was slow while twice as many tasks ran."""

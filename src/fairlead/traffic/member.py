@@ -13,8 +13,11 @@ from fairlead.traffic.suspension import Stake, Suspension
 _OVERLOADED = frozenset({429, 503, 529})
 _SET_ASIDE = 30.0
 _LONGEST_SET_ASIDE = 600.0
+_SHORT_REST = 10.0
 _FORBIDDEN_IN_A_ROW = 3
 """403 can also be about what a caller sent, and callers must not lock each other out."""
+FORBIDDEN = 403
+"""Status of the rest that stands for a key that may not use a model."""
 
 
 class Account:
@@ -28,12 +31,14 @@ class Account:
         "index",
         "label",
         "member",
+        "name",
         "suspension",
     )
 
-    def __init__(self, member: Member, index: int) -> None:
+    def __init__(self, member: Member, index: int, name: str) -> None:
         self.member = member
         self.index = index
+        self.name = name
         self.label = label(f"{member.server.name}#{index}")
         self.gone = False
         """It was removed from its server's configuration."""
@@ -42,20 +47,28 @@ class Account:
         self._refusals = 0
         self._forbidden = 0
 
-    def answered(self, status: int, stake: Stake, now: float) -> None:
-        """What the answer says about the key: set aside after 401, or three times 403 in a row.
+    def answered(self, status: int, model: str, stake: Stake, now: float) -> None:
+        """What the answer says about the key: set aside after 401, for one model after 403s.
 
-        For 30 s x 2^n, at most 10 min, then one request at a time tries it again.
+        After 401 for 30 s x 2^n, at most 10 min, then one request at a time tries it again. After
+        three times 403 in a row for 30 s, and for that model only.
         """
+        if status == 403:
+            self._forbidden += 1
+            if self._forbidden >= _FORBIDDEN_IN_A_ROW:
+                self._forbidden = 0
+                self.member.forbid(self, model, now)
+            return
         if status < 400:
             self._forbidden = 0
-            if self.suspension.is_current(stake):
-                self._refusals = 0
-                self.suspension.lift()
-        elif status in {401, 403} and self.suspension.is_current(stake):
-            self._forbidden += status == 403
-            if status == 401 or self._forbidden >= _FORBIDDEN_IN_A_ROW:
-                self._set_aside(now)
+        if not self.suspension.is_current(stake):
+            return
+        if status == 401:
+            self._set_aside(now)
+        elif status < 500:
+            # Whatever else is wrong with the request, the key was accepted.
+            self._refusals = 0
+            self.suspension.lift()
 
     def _set_aside(self, now: float) -> None:
         # The exponent is bounded so that a key that is never mended does not end in an overflow.
@@ -118,11 +131,18 @@ class Member:
             account.suspension.shorten(now)
 
     def _count_accounts(self) -> None:
-        for account in self.accounts[self.server.accounts :]:
-            account.gone = True
-        del self.accounts[self.server.accounts :]
-        for index in range(len(self.accounts), self.server.accounts):
-            self.accounts.append(Account(self, index))
+        ids = self.server.account_ids
+        before, self.accounts = self.accounts, []
+        for index in range(self.server.accounts):
+            name = ids[index] if index < len(ids) else ""
+            known = before[index] if index < len(before) else None
+            if known is None or known.name != name:
+                # What the old key has brought upon itself is not the new one's.
+                known = Account(self, index, name)
+                self.rests.forget(index)
+            self.accounts.append(known)
+        for account in before:
+            account.gone = account not in self.accounts
 
     def drain(self, draining: bool, now: float) -> None:
         """Take nothing new, or take it again, slowly: it may have been restarted meanwhile."""
@@ -166,7 +186,12 @@ class Member:
         return self.server.capacity * self.health.share(now)
 
     def open_accounts(
-        self, model: str, now: float, besides: tuple[Account, ...] = ()
+        self,
+        model: str,
+        now: float,
+        besides: tuple[Account, ...] = (),
+        *,
+        despite_rest: bool = False,
     ) -> list[Account]:
         """The accounts that may be called for `model`."""
         if not self.hindered and not besides:
@@ -177,12 +202,23 @@ class Member:
             for account in self.accounts
             if account not in besides
             and account.suspension.admits(now)
-            and self.rests.of(account.index, model, now) is None
+            and (despite_rest or self.rests.of(account.index, model, now) is None)
         ]
+
+    def rests_shortly(self, model: str, now: float) -> bool:
+        """It rests, and its own queue is the better answer to that than calling nobody."""
+        rest = self.soonest_rest(model, now) if self.server.adaptive else None
+        short = rest is not None and rest.until - now <= _SHORT_REST
+        return short and rest is not None and rest.status != FORBIDDEN
+
+    def forbid(self, account: Account, model: str, now: float) -> None:
+        """The account may not use `model`, as far as can be told."""
+        self.rests.ask(account.index, model, Rest(now + _SET_ASIDE, FORBIDDEN), now)
+        self.hindered = True
 
     def rest(self, account: Account, model: str, status: int, seconds: float, now: float) -> None:
         """It asked not to be called: with 503 the whole server, else this account of it."""
-        if status in _OVERLOADED and seconds > 0:
+        if status in _OVERLOADED and seconds > 0 and not account.gone:
             index = WHOLE_SERVER if status == 503 else account.index
             self.rests.ask(index, model, Rest(now + seconds, status), now)
             self.hindered = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from hashlib import blake2b
 from typing import NamedTuple
 
 WHOLE_SERVER = -1
@@ -12,6 +13,15 @@ _LONGEST = 300.0
 """Seconds; a server that asks for more is asked again after this."""
 _MAX_RESTS = 1000
 """Per server. Models are strings of the callers' choice, so their number must be bounded."""
+
+
+_LONGEST_NAME = 100
+
+
+def _bounded(model: str) -> str:
+    if len(model) <= _LONGEST_NAME:
+        return model
+    return blake2b(model.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 class Rest(NamedTuple):
@@ -36,7 +46,7 @@ class Rests:
 
     def ask(self, account: int, model: str, rest: Rest, now: float) -> None:
         """Keep `rest`, at most 300 s; a longer one that was asked for before stands."""
-        key = (account, model)
+        key = (account, _bounded(model))
         rest = Rest(min(rest.until, now + _LONGEST), rest.status)
         known = self._rests.get(key)
         if known is not None and known.until >= rest.until:
@@ -48,10 +58,15 @@ class Rests:
 
     def of(self, account: int, model: str, now: float) -> Rest | None:
         """The rest that keeps this account from being called for this model, or None."""
-        own = self._rests.get((account, model))
-        whole = self._rests.get((WHOLE_SERVER, model))
+        name = _bounded(model)
+        own = self._rests.get((account, name))
+        whole = self._rests.get((WHOLE_SERVER, name))
         rests = [rest for rest in (own, whole) if rest is not None and rest.until > now]
         return max(rests, default=None)
+
+    def forget(self, account: int) -> None:
+        """There is another account in its place now."""
+        self._rests = {key: rest for key, rest in self._rests.items() if key[0] != account}
 
     def any(self, now: float) -> bool:
         """Whether there is any; forgets them all when the last one is over."""

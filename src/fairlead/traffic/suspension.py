@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+TRIAL_TIME = 10.0
+"""Seconds after which another trial may begin although the last one has no result."""
+
 
 class Stake(NamedTuple):
     """What a request's result may say about a suspension; taken when the request is placed."""
@@ -16,12 +19,13 @@ class Stake(NamedTuple):
 class Suspension:
     """Whether something is suspended, until when, and whether a trial of it is under way."""
 
-    __slots__ = ("_stake", "trying", "until")
+    __slots__ = ("_stake", "_tried_at", "trying", "until")
 
     def __init__(self) -> None:
         self.until: float | None = None
         """Seconds of the clock; None while not suspended. Past it, trials decide."""
         self.trying = False
+        self._tried_at = 0.0
         self._stake = Stake(0, is_trial=False)
 
     @property
@@ -36,13 +40,17 @@ class Suspension:
 
     def admits(self, now: float) -> bool:
         """Whether a request may go there."""
-        return self.until is None or (now >= self.until and not self.trying)
+        if self.until is None:
+            return True
+        # A trial that takes its time, such as a long answer, must not keep out for as long.
+        return now >= self.until and (not self.trying or now >= self._tried_at + TRIAL_TIME)
 
     def begin(self, now: float) -> Stake:
         """A request goes there; where that is due, it is the trial."""
-        if self.until is None or now < self.until or self.trying:
+        if self.until is None or not self.admits(now):
             return self._stake
         self.trying = True
+        self._tried_at = now
         return Stake(self._stake.suspensions, is_trial=True)
 
     def is_current(self, stake: Stake) -> bool:

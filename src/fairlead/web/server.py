@@ -137,8 +137,9 @@ async def _as_coroutine(main: Callable[[], Awaitable[None]]) -> None:
 class Workers:
     """Processes that share one listening socket; one that dies is replaced.
 
-    `target(index, sock, ready)` runs in each process (started by spawn, so it and its arguments
-    are pickled) and sets `ready` when it listens.
+    `target(index, sock, ready, reloaded)` runs in each process (started by spawn, so it and its
+    arguments are pickled) and sets `ready` when it listens; `reloaded` tells one that replaces
+    another that SIGHUP has come since the start.
     """
 
     def __init__(self, count: int, target: Callable[..., None], sock: socket.socket) -> None:
@@ -147,6 +148,7 @@ class Workers:
         self._target = target
         self._sock = sock
         self._stopping = False
+        self._reloaded = False
         self._processes: list[BaseProcess] = []
 
     def run(self, on_ready: Callable[[], None], shutdown_timeout: float) -> None:
@@ -170,7 +172,9 @@ class Workers:
 
     def _start(self, index: int, ready: Any) -> BaseProcess:
         process = self._context.Process(
-            target=self._target, args=(index, self._sock, ready), name=f"fairlead-{index}"
+            target=self._target,
+            args=(index, self._sock, ready, self._reloaded),
+            name=f"fairlead-{index}",
         )
         process.start()
         return process
@@ -195,6 +199,7 @@ class Workers:
         self._stopping = True
 
     def _pass_on(self, number: int, _frame: FrameType | None) -> None:
+        self._reloaded = self._reloaded or number == signal.SIGHUP
         for process in self._processes:
             if process.pid is not None and process.is_alive():
                 os.kill(process.pid, number)

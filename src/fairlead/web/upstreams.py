@@ -2,6 +2,7 @@
 
 # Without postponed annotations: FastAPI could not resolve those that name a local dependency.
 from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Request
@@ -111,17 +112,26 @@ def upstreams_router(node: NodeView) -> APIRouter:
         name: Annotated[str, Path(min_length=1, max_length=80)],
         change: Change,
         principal: Annotated[Principal, Depends(caller)],
+        request: Request,
     ) -> Upstreams:
         """Drain an upstream (it takes nothing new, what runs may finish), or bring it back.
 
         `name` is a configured entry or one of its servers. It lasts until the node restarts, or
         until a reloaded configuration has another state for it than before.
         """
-        if principal.verified:
+        if principal.verified or not _is_local(request):
             raise RequestError(403, "only the node's operator may change upstreams, from loopback")
         return _reports(node.set_upstream_state(name, change.state))
 
     return router
+
+
+def _is_local(request: Request) -> bool:
+    # An address that is none is a test's or a socket file's: on this machine as well.
+    try:
+        return request.client is None or ip_address(request.client.host).is_loopback
+    except ValueError:
+        return True
 
 
 def _reports(views: Sequence[UpstreamView]) -> Upstreams:

@@ -9,14 +9,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from fairlead.gateway.base import ModelRequest
+from fairlead.gateway.base import ModelRequest, Upstream
 from fairlead.gateway.legs.base import Headers
 from fairlead.testing import ManualClock
 from fairlead.traffic.admission import QueueOptions
 from fairlead.traffic.queue import AdaptiveQueueManager
 from support.gateway import EVENTS, JSON, ScriptedLeg, ScriptedReply, make_request, make_upstream
 from support.gateway import turns as let_run
-from support.node import Node
+from support.node import Node, servers_of
 
 pytestmark = pytest.mark.timeout(5)
 
@@ -192,3 +192,88 @@ async def test_an_answer_that_comes_from_the_cache_needs_no_place() -> None:
         await running
 
     assert hit.header(b"cache-status") == b"fairlead; hit"
+
+
+# ---- what changes while a request waits
+
+
+def one_at_a_time(name: str, clock: ManualClock) -> tuple[Upstream, list[ScriptedReply]]:
+    replies: list[ScriptedReply] = []
+
+    def answer(_request: object) -> ScriptedReply:
+        replies.append(ScriptedReply(200, EVENTS))
+        return replies[-1]
+
+    queue = AdaptiveQueueManager(QueueOptions(limit=1), clock=clock)
+    return make_upstream(ScriptedLeg(answer), name=name, admission=queue, keys=("k",)), replies
+
+
+async def end(reply: ScriptedReply) -> None:
+    reply.feed(b"data: 1\n\n")
+    reply.end()
+    await let_run()
+
+
+async def test_who_waits_for_a_server_that_is_replaced_goes_to_the_new_one() -> None:
+    clock = ManualClock()
+    (old, old_replies), (new, new_replies) = (one_at_a_time(n, clock) for n in ("old", "new"))
+    async with Node(old, clock=clock) as node:
+        _, running = node.start(ask("a"))
+        await let_run()
+        waiting, task = node.start(ask("b"))
+        await let_run()
+        await node.gateway.replace([new])
+        node.balancer.update(servers_of([new]))
+        await end(old_replies[0])
+        await end(new_replies[0])
+        await asyncio.gather(running, task)
+
+    assert waiting.status == 200
+    assert (len(old_replies), len(new_replies)) == (1, 1)
+
+
+async def test_who_waits_for_a_server_that_is_drained_goes_to_the_other_one() -> None:
+    clock = ManualClock()
+    (one, one_replies), (two, two_replies) = (one_at_a_time(n, clock) for n in ("one", "two"))
+    async with Node(one, two, clock=clock) as node:
+        node.balancer.set_state("two", "draining")
+        _, running = node.start(ask("a"))
+        await let_run()
+        waiting, task = node.start(ask("b"))
+        await let_run()
+        node.balancer.set_state("two", "active")
+        node.balancer.set_state("one", "draining")
+        await end(one_replies[0])
+        await end(two_replies[0])
+        await asyncio.gather(running, task)
+
+    assert waiting.status == 200
+
+
+async def test_who_waits_in_the_queue_waits_out_a_rest_as_well() -> None:
+    async with queued() as it:
+        it.leg.reactions = [ScriptedReply(429, [*JSON, (b"retry-after", b"3")], b"{}")]
+        gate = it.leg.gate = asyncio.Event()
+        _, first = it.node.start(ask("a"))
+        await let_run()
+        waiting, second = it.node.start(ask("b"))
+        await let_run()
+        it.leg.reactions.append(it._answer)  # type: ignore[arg-type]  # a reaction
+        gate.set()
+        await let_run()
+        assert len(it.leg.requests) == 1, "nothing is sent while the server rests"
+        await it.clock.advance(3)
+        await it.end(0)
+        await asyncio.gather(first, second)
+
+    assert waiting.status == 200
+    assert waiting.header(b"x-fairlead-queue-ms") == b"3000"
+
+
+async def test_a_plain_answer_says_nothing_about_the_time_to_the_first_byte() -> None:
+    async with queued(adaptive=True) as it:
+        it.leg.reactions = [ScriptedReply(200, JSON, b"{}")]
+        await it.node.ask(ask("a"))
+
+        assert it.queue._dispatch._limiter is not None
+        assert it.queue._dispatch._limiter._samples == []

@@ -154,4 +154,4 @@ def test_traffic_is_read() -> None:
     assert numbers["fairlead_queue_waiting"] == {("up-1", "low"): 81}
     assert numbers["fairlead_queue_admitted_total"] == {("up-1", "low"): 82}
     assert numbers["fairlead_queue_refused_total"] == {("up-1", "low", "shed"): 83}
-    assert collected.histograms["fairlead_queue_wait_seconds"][("low",)].count == 1
+    assert collected.histograms["fairlead_queue_wait_seconds"]["up-1", "low"].count == 1

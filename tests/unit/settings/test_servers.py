@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 
+import msgspec
 import pytest
 
 from fairlead.settings import Settings
@@ -207,16 +208,20 @@ def test_records_for_the_balancer(load: Load) -> None:
     lines = ('region = "eu"', 'capabilities = ["gpu", "vision"]', 'state = "draining"', "limit = 8")
     urls = '"http://gpu:1/v1"'
     (keyed,) = load(table(urls, *lines, 'key_env = ["A", "B"]'), A="a", B="b").upstreams
-    assert keyed.server_record(1) == Server(
+    record = keyed.server_record(1)
+    assert len(set(record.account_ids)) == 2
+    assert not {"a", "b"} & set(record.account_ids), "never the key itself"
+    assert msgspec.structs.replace(record, account_ids=()) == Server(
         name="gpu",
         capacity=8,
         accounts=2,
         region="eu",
         capabilities=frozenset({"gpu", "vision"}),
         state="draining",
+        adaptive=True,
     )
     (bare,) = load(table(urls)).upstreams
-    assert bare.server_record(1) == Server(name="gpu", capacity=100)
+    assert bare.server_record(1) == Server(name="gpu", capacity=100, adaptive=True)
     (passing,) = load(table(urls, 'credentials = "caller"')).upstreams
     assert passing.server_record(1).accounts == 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from fairlead.errors import UpstreamKeyError, UpstreamRestingError
@@ -354,15 +355,60 @@ def test_a_trial_of_a_key_that_ends_without_an_answer_makes_room() -> None:
     assert bench.ask("s").server == "a"
 
 
-def test_403_sets_aside_after_three_without_a_success_between() -> None:
+def test_403_three_times_in_a_row_sets_the_key_aside_for_that_model_only() -> None:
     bench = Bench(1)
     for status in (403, 403, 200, 403, 403):
         bench.ask("s", status)
+    bench.ask("s")
+    for _ in range(3):
+        refuse(bench, 403)
+
+    with pytest.raises(UpstreamKeyError, match="'a'"):
+        bench.balancer.choose("s", "m")
+    bench.balancer.choose("s", "another model").end()
+    bench.wait(30)
+    assert bench.ask("s").server == "a"
+
+
+def test_a_trial_without_a_result_does_not_keep_a_key_out_for_ever() -> None:
+    bench = Bench(1)
+    refuse(bench)
+    bench.wait(30)
+    hangs = bench.balancer.choose("s", "m")
+    with pytest.raises(UpstreamKeyError):
+        bench.balancer.choose("s", "m")
+    bench.wait(10)
+
+    assert bench.ask("s").server == "a"
+    hangs.end()
+
+
+def test_a_new_key_in_the_place_of_a_refused_one_begins_anew() -> None:
+    bench = Bench(0)
+    old = Server(name="a", account_ids=("old",))
+    bench.balancer.update([old])
+    late = bench.balancer.choose("s", "m")
+    refuse(bench)
+    bench.balancer.update([msgspec.structs.replace(old, account_ids=("new",))])
+    late.answered(401, None)
+    late.end()
+
+    assert [bench.ask("s").server for _ in range(3)] == ["a"] * 3
     assert bench.of("a").accounts_set_aside == 0
 
-    refuse(bench, 403)
 
-    assert bench.of("a").accounts_set_aside == 1
+def test_where_all_rest_shortly_a_server_with_an_adaptive_queue_is_called_all_the_same() -> None:
+    bench = Bench(0)
+    bench.balancer.update([Server(name="a", adaptive=True), Server(name="b", adaptive=True)])
+    first = bench.balancer.choose("s", "m")
+    first.answered(529, 2.0)
+    first.end()
+    assert bench.ask("t").server != first.server
+    second = bench.balancer.choose("t", "m")
+    second.answered(529, 60.0)
+    second.end()
+
+    assert bench.ask("u").server == first.server
 
 
 def test_a_session_leaves_an_account_that_is_set_aside() -> None:

@@ -169,20 +169,20 @@ def test_refusals_bring_it_at_once_below_what_was_too_much() -> None:
     """A hundred begin at once; the server takes sixteen of them."""
     server = make(limit=100)
     for running in range(100, 16, -1):
-        server.limiter.overloaded(running)
+        server.limiter.overloaded(running, running)
 
     assert server.limiter.limit == 16
 
 
 def test_then_it_returns_by_steps_and_stops_where_it_is_refused_again() -> None:
     server = make(limit=100)
-    server.limiter.overloaded(17)
+    server.limiter.overloaded(17, 17)
     seen = []
     for _ in range(4):
         server.clock.now += 2.0
         server.limiter.sample(0.1, 10)
         seen.append(server.limiter.limit)
-    server.limiter.overloaded(23)
+    server.limiter.overloaded(23, 23)
 
     assert seen == [20, 25, 31, 39]
     assert server.limiter.limit == 22
@@ -190,7 +190,7 @@ def test_then_it_returns_by_steps_and_stops_where_it_is_refused_again() -> None:
 
 def test_after_a_pause_it_is_back_where_it_was() -> None:
     server = make(limit=60)
-    server.limiter.overloaded(9)
+    server.limiter.overloaded(9, 9)
     assert server.limiter.limit == 8
     server.clock.now += 60
     server.limiter.sample(0.1, 1)
@@ -201,7 +201,7 @@ def test_after_a_pause_it_is_back_where_it_was() -> None:
 def test_a_refusal_while_next_to_nothing_runs_lowers_it_a_little_once_per_window() -> None:
     server = make(limit=100)
     for _ in range(50):
-        server.limiter.overloaded(1)
+        server.limiter.overloaded(1, 1)
 
     assert server.limiter.limit == 75
     assert server.limiter.overloads == 1
@@ -211,7 +211,7 @@ def test_it_does_not_go_below_its_bound() -> None:
     server = make(limit=30, minimum=3)
     for _ in range(50):
         server.clock.now += 1.0
-        server.limiter.overloaded(1)
+        server.limiter.overloaded(1, 1)
 
     assert server.limiter.limit == 3
 
@@ -219,7 +219,7 @@ def test_it_does_not_go_below_its_bound() -> None:
 def test_it_recovers_from_refusals() -> None:
     server = make(limit=40)
     server.run(10, callers=1000)
-    server.limiter.overloaded(5)
+    server.limiter.overloaded(5, 5)
     assert server.limiter.limit == 4
     server.run(20, callers=1000)
 
@@ -239,7 +239,7 @@ def test_it_never_leaves_its_bounds(steps: list[tuple[float, int, float]]) -> No
     for seconds, running, passing in steps:
         server.clock.now += passing
         if seconds < 0:
-            server.limiter.overloaded(running)
+            server.limiter.overloaded(running, running)
         else:
             server.limiter.sample(seconds, running)
         assert 3 <= server.limiter.limit <= 30
