@@ -274,8 +274,6 @@ async def test_an_answer_that_waited_says_for_how_long(
         at_once_answer, waited = await first.answer(), await second.answer()
     assert at_once_answer.header(b"x-fairlead-queue-ms") is None
     assert int(waited.header(b"x-fairlead-queue-ms") or 0) > 0
-    record = node.ended((waited.header(b"x-request-id") or b"").decode())
-    assert record is None or record["status"] == 200
 
 
 @SHAPES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from support.upstreamprocess import UpstreamProcess
 from support.wire import DEADLINE, Answer, Client, ask, client, post, until
 
 CHAT, MESSAGES, RESPONSES = "/v1/chat/completions", "/v1/messages", "/v1/responses"
+_visits = itertools.count()
 _ASKED_TO_MEET_ALL = 12
 """Answers on new connections after which each of two workers was asked, but for 1 in 2,000."""
 
@@ -83,6 +85,23 @@ async def idle(server: UpstreamProcess) -> dict[str, Any]:
         while (seen := await server.statistics())["active"]:
             pass  # asking takes its time
     return seen
+
+
+async def ended(node: NodeProcess, request_id: str) -> dict[str, Any]:
+    """The access log's record of a request, once it is there."""
+    await until(lambda: node.ended(request_id) is not None, f"{request_id} is logged")
+    record = node.ended(request_id)
+    assert record is not None
+    return record
+
+
+async def served_by(node: NodeProcess, *sessions: str) -> dict[str, str]:
+    """Which server answers a request of each session, asked now; every answer must be a 200."""
+    visits = {session: f"visit-{next(_visits)}" for session in sessions}
+    for session, request_id in visits.items():
+        answer = await ask(node.url, asking(session, b"x-request-id: " + request_id.encode()))
+        assert (answer.status, session) == (200, session)
+    return {session: (await ended(node, visit))["upstream"] for session, visit in visits.items()}
 
 
 async def put_state(url: str, name: str, state: str) -> Answer:

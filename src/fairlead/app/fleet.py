@@ -79,6 +79,8 @@ class Fleet(Resource):
             self._stack = stack.pop_all()
         await self._probing.update(self._settings.upstreams)
         if self._states is not None:
+            # Before the first request: it may replace a worker that was told of a drain.
+            self._take_over(self._states)
             self._tasks.spawn(self._follow(self._states), "upstream states")
 
     async def _close(self) -> None:
@@ -180,10 +182,13 @@ class Fleet(Resource):
     async def _follow(self, states: SharedStates) -> None:
         while True:
             await self._clock.sleep(_STATES_EVERY)
-            known = {upstream.name for upstream in self._settings.upstreams}
-            for name, state in states.changed().items():
-                if name in known:
-                    self.balancer.set_state(name, state)
+            self._take_over(states)
+
+    def _take_over(self, states: SharedStates) -> None:
+        known = {upstream.name for upstream in self._settings.upstreams}
+        for name, state in states.changed().items():
+            if name in known:
+                self.balancer.set_state(name, state)
 
     def _records(self, settings: Settings) -> Sequence[Server]:
         return [one.server_record(self._workers) for one in settings.upstreams]

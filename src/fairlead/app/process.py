@@ -80,9 +80,13 @@ def _run_worker(plan: Plan, index: int, sock: socket.socket, ready: Any, reloade
 
 
 def _as_its_siblings(plan: Plan) -> Plan:
-    """The plan of a worker that replaces one whose configuration was read again."""
+    """The plan of a worker that replaces one whose configuration was read again.
+
+    Like its siblings it takes over the upstreams alone.
+    """
     try:
-        return replace(plan, settings=plan.reload())
+        settings = replace(plan.settings, upstreams=plan.reload().upstreams)
+        return replace(plan, settings=settings)
     except FairleadError as error:
         _log.error("this worker begins with the configuration of the start: %s", error)
         return plan

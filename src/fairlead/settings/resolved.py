@@ -13,7 +13,7 @@ import msgspec
 from pydantic import Field, SecretStr
 
 from fairlead.gateway.legs.base import LegOptions
-from fairlead.settings.addresses import is_loopback
+from fairlead.settings.addresses import is_loopback, is_self_hosted
 from fairlead.settings.problems import SettingError
 from fairlead.settings.redaction import shown
 from fairlead.settings.sections import (
@@ -116,7 +116,7 @@ class UpstreamSettings(UpstreamSection):
             region=self.region,
             capabilities=frozenset(self.capabilities),
             state=self.state,
-            adaptive=self.adaptive,
+            rests_softly=is_self_hosted(urlsplit(self.base_url or "").hostname or ""),
             account_ids=self._account_ids(),
         )
 

@@ -21,8 +21,9 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     region: str | None = None
     capabilities: frozenset[str] = frozenset()
     state: State = "active"
-    adaptive: bool = False
-    """The queue before it follows its refusals, so that a short rest only means: others first."""
+    rests_softly: bool = False
+    """A rest of at most ten seconds only means: others first. For a server of one's own, which
+    refuses what comes a moment too early; a provider's limit is to be kept to the second."""
     account_ids: tuple[str, ...] = ()
     """What tells one account from another, such as a digest of its key; never the key itself. With
     them an account that is replaced begins anew; without, account n stays account n."""

@@ -207,7 +207,7 @@ class Member:
 
     def rests_shortly(self, model: str, now: float) -> bool:
         """It rests, and its own queue is the better answer to that than calling nobody."""
-        rest = self.soonest_rest(model, now) if self.server.adaptive else None
+        rest = self.soonest_rest(model, now) if self.server.rests_softly else None
         short = rest is not None and rest.until - now <= _SHORT_REST
         return short and rest is not None and rest.status != FORBIDDEN
 

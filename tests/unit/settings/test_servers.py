@@ -218,10 +218,10 @@ def test_records_for_the_balancer(load: Load) -> None:
         region="eu",
         capabilities=frozenset({"gpu", "vision"}),
         state="draining",
-        adaptive=True,
+        rests_softly=True,
     )
     (bare,) = load(table(urls)).upstreams
-    assert bare.server_record(1) == Server(name="gpu", capacity=100, adaptive=True)
+    assert bare.server_record(1) == Server(name="gpu", capacity=100, rests_softly=True)
     (passing,) = load(table(urls, 'credentials = "caller"')).upstreams
     assert passing.server_record(1).accounts == 1
 

@@ -397,9 +397,11 @@ def test_a_new_key_in_the_place_of_a_refused_one_begins_anew() -> None:
     assert bench.of("a").accounts_set_aside == 0
 
 
-def test_where_all_rest_shortly_a_server_with_an_adaptive_queue_is_called_all_the_same() -> None:
+def test_where_all_rest_shortly_a_server_of_ones_own_is_called_all_the_same() -> None:
     bench = Bench(0)
-    bench.balancer.update([Server(name="a", adaptive=True), Server(name="b", adaptive=True)])
+    bench.balancer.update(
+        [Server(name="a", rests_softly=True), Server(name="b", rests_softly=True)]
+    )
     first = bench.balancer.choose("s", "m")
     first.answered(529, 2.0)
     first.end()
