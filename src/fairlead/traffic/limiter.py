@@ -15,6 +15,10 @@ MIN_WINDOW, MAX_WINDOW = 0.05, 1.0
 TOLERANCE = 2.0
 """Times to first byte up to so many times the normal one do not lower the limit."""
 
+NOISE = 0.05
+"""Seconds; a normal time below this counts as this: so little is not felt, and a busy machine's
+own delays are several times as long."""
+
 SMOOTHING = 0.5
 """Weight of the new limit against the old one."""
 
@@ -130,7 +134,8 @@ class GradientLimiter:
         self._learn(samples[len(samples) // 4], current, running, used)
         if not used:
             return
-        gradient = max(0.5, min(1.0, TOLERANCE * self.normal / current)) if current else 1.0
+        normal = max(self.normal, NOISE)
+        gradient = max(0.5, min(1.0, TOLERANCE * normal / current)) if current else 1.0
         wanted = self._exact * gradient + math.sqrt(self._exact)
         self._aim *= gradient
         self._set(self._exact + SMOOTHING * (wanted - self._exact))
@@ -150,7 +155,7 @@ class GradientLimiter:
         """Set what is slow against what was slow while twice as many tasks ran."""
         most, slowest = self._slow or (0, 0.0)
         if running >= most:
-            is_slow = current > TOLERANCE * self.normal
+            is_slow = current > TOLERANCE * max(self.normal, NOISE)
             self._slow = (running, current) if is_slow else None
         elif running * 2 > most:
             # The first slow window still had samples of before.
