@@ -6,14 +6,17 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from fairlead.gateway.simulated import SimulatedOptions, SimulatedServer
-from support.nodeprocess import NodeProcess
-from support.wire import Answer, Client, ask, post, until
+from support.nodeprocess import NodeProcess, clean_environ
+from support.wire import Answer, Client, ask, client, post, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -146,3 +149,67 @@ async def test_all_end_when_the_node_is_stopped(
         for pid in workers:
             with pytest.raises(ProcessLookupError):
                 os.kill(pid, 0)
+
+
+async def test_none_is_left_when_the_node_itself_is_killed(
+    upstream: SimulatedServer, tmp_path: Path
+) -> None:
+    """Even with a stream on its way; and the data can be used again at once."""
+    node = NodeProcess(tmp_path, CONFIG.format(url=upstream.url))
+    node.start()
+    workers = node.workers()
+    url = node.url
+    async with client(url) as caller:
+        slow = (b"x-simulate-tokens-per-second: 1", b"x-fairlead-cache: off")
+        body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "slow"}]}
+        await caller.send(post("/v1/chat/completions", json.dumps(body).encode(), *slow))
+        assert await caller.head() == 200
+        killing = asyncio.create_task(asyncio.to_thread(node.kill))
+        await until(lambda: not any(map(_lives, workers)), "no worker is left")
+        await killing
+    with pytest.raises(ConnectionRefusedError):
+        await Client.connect(url)
+    node.start()
+    try:
+        assert (await ask(node.url, chat("again"))).status == 200
+    finally:
+        assert node.stop() == 0
+
+
+def _lives(pid: int) -> bool:
+    """Whether the process runs; one that nobody has waited for has ended."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+@pytest.mark.parametrize(
+    ("cache", "refused"),
+    [('persist = "off"', True), ('persist = "off"\npolicy = "off"', False)],
+    ids=["a-cache-of-each", "no-cache"],
+)
+async def test_without_a_store_between_them_there_is_one_process(
+    upstream: SimulatedServer, tmp_path: Path, cache: str, refused: bool
+) -> None:
+    """A purge would reach one worker only; where nothing is cached there is nothing to purge."""
+    text = CONFIG.format(url=upstream.url).replace('persist = "all"', cache)
+    if not refused:
+        with NodeProcess(tmp_path, text) as node:
+            assert len(node.workers()) == 2
+        return
+    (tmp_path / "fairlead.toml").write_text(text)
+    ended = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "fairlead", "serve", "--port", "0", "--data-dir", "data"],
+        cwd=tmp_path,
+        env=clean_environ(tmp_path),
+        capture_output=True,
+        timeout=15,
+    )
+    assert ended.returncode == 2
+    told = ended.stderr.decode()
+    assert "server.workers" in told
+    assert 'cache.persist = "off"' in told
+    assert "Traceback" not in told

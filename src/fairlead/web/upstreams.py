@@ -103,6 +103,7 @@ def upstreams_router(node: NodeView) -> APIRouter:
     @router.put(
         "/{name}",
         responses={
+            400: {"description": "The body is not text", **problem},
             403: {"description": "The caller is not the operator", **problem},
             404: {"description": "There is no such upstream", **problem},
             422: {"description": "The request does not fit", **problem},
