@@ -267,7 +267,6 @@ async def test_many_signals_at_once_are_one_or_a_few_readings(tmp_path: Path) ->
             assert set(traffic.statuses) == {200}
 
 
-@pytest.mark.xfail(strict=True, reason="SIGHUP ends a worker that is still being started")
 async def test_a_hangup_before_the_node_is_ready_does_not_end_it(tmp_path: Path) -> None:
     """As a supervisor sends it that reloads right after a start; with workers in the making."""
     async with scripted(1) as servers:

@@ -115,6 +115,8 @@ class Reloading(Resource):
         await self._tasks.open()
         self._tasks.spawn(self._run(), "reload")
         self._tasks.loop.add_signal_handler(signal.SIGHUP, self._asked.set)
+        # A worker begins with it held back (see `Workers`): what came meanwhile is told now.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
     async def _close(self) -> None:
         self._tasks.loop.remove_signal_handler(signal.SIGHUP)

@@ -176,7 +176,12 @@ class Workers:
             args=(index, self._sock, ready, self._reloaded),
             name=f"fairlead-{index}",
         )
-        process.start()
+        # Held back in the child until it can reload: before that the signal would end it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         return process
 
     def _await_ready(self, ready: list[Any]) -> None:
