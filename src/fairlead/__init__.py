@@ -9,6 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fairlead.conversations.database import ConversationDatabase
+    from fairlead.conversations.inputs import MessageInput
+    from fairlead.conversations.memory import MemoryThreadStore
+    from fairlead.conversations.options import DatabaseOptions, WriterOptions
+    from fairlead.conversations.records import Viewer
+    from fairlead.conversations.sqlite import SqliteThreadStore
+    from fairlead.conversations.writer import BatchedThreadWriter
     from fairlead.core.pool import PoolOptions, ResourcePool
     from fairlead.gateway.caching import CacheOptions
     from fairlead.gateway.responses import ModelResponseCache
@@ -20,25 +27,41 @@ if TYPE_CHECKING:
 _HOMES = {
     "AdaptiveQueueManager": "fairlead.traffic.queue",
     "BalancerOptions": "fairlead.traffic.base",
+    "BatchedThreadWriter": "fairlead.conversations.writer",
     "CacheOptions": "fairlead.gateway.caching",
+    "ConversationDatabase": "fairlead.conversations.database",
+    "DatabaseOptions": "fairlead.conversations.options",
+    "MemoryThreadStore": "fairlead.conversations.memory",
+    "MessageInput": "fairlead.conversations.inputs",
     "ModelResponseCache": "fairlead.gateway.responses",
     "PoolOptions": "fairlead.core.pool",
     "QueueOptions": "fairlead.traffic.admission",
     "ResourcePool": "fairlead.core.pool",
     "Server": "fairlead.traffic.base",
     "SessionAwareLoadBalancer": "fairlead.traffic.balancer",
+    "SqliteThreadStore": "fairlead.conversations.sqlite",
+    "Viewer": "fairlead.conversations.records",
+    "WriterOptions": "fairlead.conversations.options",
 }
 
 __all__ = [
     "AdaptiveQueueManager",
     "BalancerOptions",
+    "BatchedThreadWriter",
     "CacheOptions",
+    "ConversationDatabase",
+    "DatabaseOptions",
+    "MemoryThreadStore",
+    "MessageInput",
     "ModelResponseCache",
     "PoolOptions",
     "QueueOptions",
     "ResourcePool",
     "Server",
     "SessionAwareLoadBalancer",
+    "SqliteThreadStore",
+    "Viewer",
+    "WriterOptions",
 ]
 
 

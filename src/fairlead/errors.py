@@ -64,6 +64,14 @@ class StorageError(FairleadError):
     """A store could not read or write."""
 
 
+class StorageFullError(StorageError):
+    """There is no room left on the disk: nothing was written. Free some, and it resumes alone."""
+
+
+class StorageUnavailableError(StorageError):
+    """The database is away for now; it is connected again as soon as it answers."""
+
+
 class CacheStoreError(StorageError):
     """The persistent response cache could not read or write; the answer is served without it."""
 
@@ -77,6 +85,31 @@ class RequestError(FairleadError):
         """`status` is the HTTP status (4xx); `param` the field at fault; `code` a stable word."""
         self.status, self.param, self.code = status, param, code
         super().__init__(message)
+
+
+class NotFoundError(RequestError):
+    """What was asked for does not exist for this caller."""
+
+    def __init__(self, what: str, name: str) -> None:
+        """`what` is the kind of thing, `name` the id that was asked for."""
+        super().__init__(404, f"there is no {what} {name!r}", code="not_found")
+
+
+class ForbiddenError(RequestError):
+    """The caller may see it, but not change it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(403, message, code="forbidden")
+
+
+class ConflictError(RequestError):
+    """It has changed since the caller read it."""
+
+    def __init__(self, what: str, expected: int, current: int) -> None:
+        """`expected` is the version that the caller knows, `current` what it is now."""
+        self.expected, self.current = expected, current
+        message = f"{what} is at version {current}, not {expected}: read it again, then change it"
+        super().__init__(412, message, code="conflict")
 
 
 class UpstreamError(FairleadError):

@@ -20,6 +20,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 PARTS = [
     "AdaptiveQueueManager",
+    "BatchedThreadWriter",
+    "ConversationDatabase",
     "ModelResponseCache",
     "ResourcePool",
     "SessionAwareLoadBalancer",

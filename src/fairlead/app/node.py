@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 from fairlead.app.fleet import Fleet
 from fairlead.app.places import prepare_data_dir, run_directory
 from fairlead.app.states import SharedStates
+from fairlead.app.threads import Threads
+from fairlead.conversations.database import ConversationDatabase
 from fairlead.core.clock import SYSTEM_CLOCK, Clock
 from fairlead.core.identity import Principal
 from fairlead.core.lifecycle import Resource
@@ -63,6 +65,7 @@ class Node(Resource):
         self.limits = _limits(settings)
         self.gateway: Gateway
         self._fleet: Fleet
+        self._threads: Threads
         self.redactor = Redactor()
         self._worker = worker
         self._stack = AsyncExitStack()
@@ -81,6 +84,10 @@ class Node(Resource):
         settings = self.settings
         data_dir = prepare_data_dir(settings.server.data_dir)
         recorder = await self._open_recorder(stack)
+        self._threads = await stack.enter_async_context(
+            # One of the workers looks after what they all share.
+            Threads(settings, data_dir, self.clock, upkeep=not self._worker)
+        )
         cache = await stack.enter_async_context(self._make_cache(data_dir))
         states = None if self._worker is None else SharedStates(run_directory(data_dir))
         self._fleet = await stack.enter_async_context(Fleet(settings, self.clock, states))
@@ -173,6 +180,7 @@ class Node(Resource):
             attempts=self.gateway.attempts,
             balancer=self._fleet.balancer.statistics,
             queues=self._fleet.queues,
+            threads=self._threads.counts,
             lines_dropped=self._lines_dropped,
         )
         collect = NodeMetrics(self._metrics, sources).collect
@@ -189,7 +197,8 @@ class Node(Resource):
             for key in upstream.reveal_keys():
                 self.redactor.register(key)
         proxies = [upstream.proxy for upstream in settings.upstreams]
-        for url in (settings.cache.url, settings.network.proxy, *proxies):
+        urls = (settings.cache.url, settings.storage.url, settings.network.proxy, *proxies)
+        for url in urls:
             if url is not None and (password := urlsplit(url.get_secret_value()).password):
                 self.redactor.register(password)
 
@@ -204,6 +213,11 @@ class Node(Resource):
         """Who asks."""
         return self.identity.identify(headers)
 
+    @property
+    def threads(self) -> ConversationDatabase:
+        """Where conversations are."""
+        return self._threads.database
+
     def checks(self) -> Sequence[Check]:
         """What readiness depends on, from what is known already."""
         checks = [
@@ -217,7 +231,7 @@ class Node(Resource):
         if (store := self.store_statistics()) is not None:
             detail = f"{store.backend}, {store.failures} failures"
             checks.append(Check(name="cache store", ok=store.available, detail=detail))
-        return checks
+        return [*checks, self._threads.check()]
 
     async def render_metrics(self, accept: str) -> Exposition:
         """The metrics in the format asked for."""

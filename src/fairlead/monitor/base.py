@@ -244,6 +244,79 @@ class QueueCounts(Protocol):
         ...
 
 
+class StorageCounts(Protocol):
+    """A snapshot of the store of conversations."""
+
+    @property
+    def available(self) -> bool:
+        """Whether it can be used now."""
+        ...
+
+    @property
+    def bytes(self) -> int:
+        """On disk; -1 where it is not known."""
+        ...
+
+
+class WriterCounts(Protocol):
+    """A snapshot of the writer of conversations; counts are since the start."""
+
+    @property
+    def waiting(self) -> int:
+        """Writes that wait for their batch."""
+        ...
+
+    @property
+    def operations(self) -> int:
+        """Writes committed."""
+        ...
+
+    @property
+    def batches(self) -> int:
+        """Transactions committed."""
+        ...
+
+    @property
+    def retries(self) -> int:
+        """Batches that were tried again."""
+        ...
+
+    @property
+    def dead_letters(self) -> int:
+        """Writes put aside because they cannot be written."""
+        ...
+
+    @property
+    def left(self) -> int:
+        """Writes that could not be written before the end."""
+        ...
+
+
+class CaptureCounts(Protocol):
+    """A snapshot of the capture of model exchanges; counts are since the start."""
+
+    @property
+    def captured(self) -> int:
+        """Exchanges handed to the store."""
+        ...
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """Exchanges that were not, by reason."""
+        ...
+
+
+class ThreadCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that is told of conversations."""
+
+    storage: StorageCounts
+    writer: WriterCounts
+    capture: CaptureCounts | None
+    """None where nothing is captured."""
+    pruned: int
+    """Conversations that retention has removed."""
+
+
 class Snapshot(msgspec.Struct, kw_only=True):
     """The values of one process, or of several merged: family name -> label values -> value."""
 

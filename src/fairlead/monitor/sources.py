@@ -14,6 +14,7 @@ from fairlead.monitor.base import (
     QueueCounts,
     Snapshot,
     StoreCounts,
+    ThreadCounts,
 )
 from fairlead.monitor.metrics import GatewayMetrics
 
@@ -34,6 +35,7 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
     balancer: Callable[[], BalancerCounts]
     queues: Callable[[], Mapping[str, QueueCounts]]
     """The queue before each server, by its name."""
+    threads: Callable[[], ThreadCounts]
     lines_dropped: Callable[[], int]
     """Log lines dropped so far."""
 
@@ -61,6 +63,7 @@ class NodeMetrics:
         _read_balancer(snapshot, sources.balancer())
         for upstream, queue in sources.queues().items():
             _read_queue(snapshot, upstream, queue)
+        _read_threads(snapshot, sources.threads())
         return snapshot
 
 
@@ -118,3 +121,21 @@ def _read_queue(snapshot: Snapshot, upstream: str, queue: QueueCounts) -> None:
         snapshot.add_histogram("fairlead_queue_wait_seconds", one.waits, upstream, name)
         for reason, count in one.refused.items():
             snapshot.set("fairlead_queue_refused_total", count, upstream, name, reason)
+
+
+def _read_threads(snapshot: Snapshot, threads: ThreadCounts) -> None:
+    snapshot.set("fairlead_threads_up", threads.storage.available)
+    if threads.storage.bytes >= 0:
+        snapshot.set("fairlead_threads_bytes", threads.storage.bytes)
+    writer = threads.writer
+    snapshot.set("fairlead_threads_transactions_total", writer.batches)
+    snapshot.set("fairlead_threads_writes_total", writer.operations)
+    snapshot.set("fairlead_threads_waiting_writes", writer.waiting)
+    snapshot.set("fairlead_threads_retries_total", writer.retries)
+    snapshot.set("fairlead_threads_dead_letters_total", writer.dead_letters)
+    snapshot.set("fairlead_threads_lost_total", writer.left)
+    snapshot.set("fairlead_threads_pruned_total", threads.pruned)
+    if threads.capture is not None:
+        snapshot.set("fairlead_captured_turns_total", threads.capture.captured)
+        for reason, count in threads.capture.dropped.items():
+            snapshot.set("fairlead_captures_dropped_total", count, reason)

@@ -16,8 +16,10 @@ from fairlead.settings.resolved import Given, Settings, UpstreamSettings
 from fairlead.settings.sections import (
     BalancerSettings,
     CacheSettings,
+    CaptureSettings,
     NetworkSettings,
     QueueSettings,
+    RetentionSettings,
     ServerSettings,
     SimulatedSettings,
     StorageSettings,
@@ -26,10 +28,12 @@ from fairlead.settings.sections import (
 __all__ = [
     "BalancerSettings",
     "CacheSettings",
+    "CaptureSettings",
     "Given",
     "InvalidConfigurationError",
     "NetworkSettings",
     "QueueSettings",
+    "RetentionSettings",
     "SecretUrl",
     "ServerSettings",
     "SettingError",

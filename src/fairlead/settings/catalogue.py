@@ -123,6 +123,6 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     default = field.get_default(call_default_factory=True)
-    if SIZE in _unwrap(field)[1]:
+    if default is not None and SIZE in _unwrap(field)[1]:
         default = size_text(default)
     return "none" if default is None else shown(default)

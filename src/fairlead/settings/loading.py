@@ -16,9 +16,14 @@ from fairlead.settings.problems import InvalidConfigurationError, Report, origin
 from fairlead.settings.redaction import SecretUrl, looks_secret, shown
 from fairlead.settings.resolved import Settings, UpstreamSettings
 from fairlead.settings.rules import check_rules
-from fairlead.settings.sections import CacheSettings, Document, UpstreamSection
+from fairlead.settings.sections import (
+    CacheSettings,
+    Document,
+    StorageSettings,
+    UpstreamSection,
+)
 from fairlead.settings.sources import Gathered, gather
-from fairlead.settings.values import CacheUrl
+from fairlead.settings.values import CacheUrl, StorageUrl
 
 _MAX_SECRET_BYTES = 65_536
 _SHORT = 20
@@ -44,7 +49,9 @@ def load_settings(
     loading = _Loading(gathered, environ or {}, report)
     settings = Settings(
         server=document.server,
-        storage=document.storage,
+        storage=loading.storage(document.storage),
+        capture=document.capture,
+        retention=document.retention,
         cache=loading.cache(document.cache),
         network=document.network,
         queue=document.queue,
@@ -112,16 +119,24 @@ class _Loading:
 
     def cache(self, cache: CacheSettings) -> CacheSettings:
         """With the URL that `url_file` holds."""
-        if cache.url_file is None:
-            return cache
-        text = self._secret(cache.url_file, "cache.url_file")
+        url = self._url(cache.url_file, "cache.url_file", TypeAdapter(CacheUrl))
+        return cache if url is None else cache.model_copy(update={"url": url})
+
+    def storage(self, storage: StorageSettings) -> StorageSettings:
+        """With the URL that `url_file` holds."""
+        url = self._url(storage.url_file, "storage.url_file", TypeAdapter(StorageUrl))
+        return storage if url is None else storage.model_copy(update={"url": url})
+
+    def _url(self, file: Path | None, key: str, kind: TypeAdapter[SecretUrl]) -> SecretUrl | None:
+        if file is None:
+            return None
+        text = self._secret(file, key)
         try:
-            url: SecretUrl = TypeAdapter(CacheUrl).validate_python(text)
+            return kind.validate_python(text)
         except ValidationError as error:
             reason = str(error.errors()[0]["ctx"]["error"])
-            self._wrong("cache.url_file", shown(cache.url_file), f"the URL in it {reason}")
-            return cache
-        return cache.model_copy(update={"url": url})
+            self._wrong(key, shown(file), f"the URL in it {reason}")
+            return None
 
     def check_files(self, document: Document) -> None:
         """The certificates and the script that are named must be there."""

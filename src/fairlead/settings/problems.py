@@ -15,6 +15,7 @@ from fairlead.settings.catalogue import (
     entries,
     field_at,
     model_at,
+    variable_of,
 )
 from fairlead.settings.redaction import names_secret, shown
 
@@ -121,8 +122,10 @@ def _unknown(location: Sequence[str | int], value: object, origin: str) -> Setti
 
 
 def _secret_fix(key: str) -> str:
-    if key.startswith("cache"):
-        return "give the URL with its password in FAIRLEAD_CACHE__URL or in cache.url_file"
+    section = key.partition(".")[0]
+    if section in {"cache", "storage"}:
+        variable = variable_of(section, "url")
+        return f"give the URL with its password in {variable} or in {section}.url_file"
     return (
         "name the environment variable that holds it in key_env, "
         "or the file that holds it in key_file, under [[upstreams]]"

@@ -19,8 +19,10 @@ from fairlead.settings.redaction import shown
 from fairlead.settings.sections import (
     BalancerSettings,
     CacheSettings,
+    CaptureSettings,
     NetworkSettings,
     QueueSettings,
+    RetentionSettings,
     ServerSettings,
     SimulatedSettings,
     StorageSettings,
@@ -147,6 +149,8 @@ class Settings:
 
     server: ServerSettings = field(default_factory=ServerSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
+    capture: CaptureSettings = field(default_factory=CaptureSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
     cache: CacheSettings = field(default_factory=CacheSettings)
     network: NetworkSettings = field(default_factory=NetworkSettings)
     queue: QueueSettings = field(default_factory=QueueSettings)

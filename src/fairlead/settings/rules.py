@@ -30,7 +30,7 @@ def _all_rules(document: Document, gathered: Gathered) -> Problems:
     yield from _sizes(document)
     yield from _workers(document)
     yield from _secrets_in_file(document, gathered)
-    yield from _cache_url(document)
+    yield from _url_files(document)
     yield from _names(document.upstreams)
     for index, upstream in enumerate(document.upstreams):
         where = f"upstreams[{index}]"
@@ -61,6 +61,10 @@ def _workers(document: Document) -> Problems:
 def _secrets_in_file(document: Document, gathered: Gathered) -> Problems:
     urls: dict[str, tuple[SecretUrl | None, str]] = {
         "cache.url": (document.cache.url, "FAIRLEAD_CACHE__URL, or in a file named by url_file"),
+        "storage.url": (
+            document.storage.url,
+            "FAIRLEAD_STORAGE__URL, or in a file named by url_file",
+        ),
         "network.proxy": (document.network.proxy, "FAIRLEAD_NETWORK__PROXY"),
     }
     for key, (url, place) in urls.items():
@@ -85,11 +89,11 @@ def _password(key: str, url: SecretUrl | None, place: str) -> Problems:
         yield SettingError(key, shown(url), fix)
 
 
-def _cache_url(document: Document) -> Problems:
-    cache = document.cache
-    if cache.url_file is not None and "url" in cache.model_fields_set:
-        fix = "contradicts cache.url: give only one of the two"
-        yield SettingError("cache.url_file", shown(cache.url_file), fix)
+def _url_files(document: Document) -> Problems:
+    for name, section in (("cache", document.cache), ("storage", document.storage)):
+        if section.url_file is not None and "url" in section.model_fields_set:
+            fix = f"contradicts {name}.url: give only one of the two"
+            yield SettingError(f"{name}.url_file", shown(section.url_file), fix)
 
 
 def _names(upstreams: tuple[UpstreamSection, ...]) -> Problems:

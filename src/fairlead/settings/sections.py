@@ -21,6 +21,7 @@ from fairlead.settings.values import (
     GiB,
     Host,
     Label,
+    Masks,
     MetricsUrl,
     MiB,
     Name,
@@ -78,9 +79,25 @@ class ServerSettings(Section):
 
 
 class StorageSettings(Section):
-    """`[storage]`: where conversations will be kept."""
+    """`[storage]`: where conversations are kept."""
 
-    url: StorageUrl = "sqlite"
+    url: StorageUrl = SecretUrl("sqlite")
+    url_file: FileName | None = None
+
+
+class CaptureSettings(Section):
+    """`[capture]`: what is kept of the exchanges that pass through."""
+
+    mode: Literal["full", "metadata", "off"] = "full"
+    mask: Masks = ()
+
+
+class RetentionSettings(Section):
+    """`[retention]`: how long conversations are kept, and how much of them."""
+
+    max_age: Annotated[float, Field(gt=0, le=36_500)] | None = None
+    max_bytes_per_tenant: Size | None = None
+    deleted_age: Annotated[float, Field(ge=0, le=87_600)] = 24.0
 
 
 class CacheSettings(Section):
@@ -214,6 +231,8 @@ class Document(Section):
 
     server: ServerSettings = Field(default_factory=ServerSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
+    capture: CaptureSettings = Field(default_factory=CaptureSettings)
+    retention: RetentionSettings = Field(default_factory=RetentionSettings)
     cache: CacheSettings = Field(default_factory=CacheSettings)
     network: NetworkSettings = Field(default_factory=NetworkSettings)
     queue: QueueSettings = Field(default_factory=QueueSettings)

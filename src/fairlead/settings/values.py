@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BeforeValidator, Field, ValidationInfo
 
+from fairlead.conversations import POSTGRES_SCHEMES
 from fairlead.gateway.stores import REDIS_SCHEMES
 from fairlead.settings.redaction import SecretUrl
 
@@ -27,6 +28,7 @@ _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": KiB, "MIB": MiB,
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]i?B|B)?", re.IGNORECASE)
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
 _MAX_NAME = 200
+_MAX_PATTERN = 1000
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -206,11 +208,27 @@ def _cache_url(value: object) -> object:
 
 
 def _storage_url(value: object) -> object:
-    if isinstance(value, str) and value != "sqlite":
-        raise ValueError(
-            'must be "sqlite": this version stores no conversations yet, '
-            "so no other database would be used"
-        )
+    if not isinstance(value, str):
+        return value
+    parts = _split(value)
+    if value != "sqlite" and (parts.scheme not in POSTGRES_SCHEMES or not parts.path.strip("/")):
+        raise ValueError('must be "sqlite" or "postgresql://USER@HOST:PORT/DATABASE"')
+    return SecretUrl(value)
+
+
+def _masks(value: object) -> object:
+    value = _several(value)
+    for number, pattern in enumerate(value if isinstance(value, tuple) else (), 1):
+        if not isinstance(pattern, str):
+            continue
+        if len(pattern) > _MAX_PATTERN:
+            raise ValueError(f"pattern {number} has more than {_MAX_PATTERN} characters")
+        try:
+            matches_nothing = re.compile(pattern).search("") is not None
+        except re.error as error:
+            raise ValueError(f"pattern {number} is no regular expression: {error}") from None
+        if matches_nothing:
+            raise ValueError(f"pattern {number} matches the empty text, and so everywhere")
     return value
 
 
@@ -288,7 +306,17 @@ CacheUrl = Annotated[
     BeforeValidator(_cache_url),
     Allowed('"sqlite", or a redis:// or rediss:// URL'),
 ]
-StorageUrl = Annotated[Literal["sqlite"], BeforeValidator(_storage_url), Allowed('"sqlite"')]
+StorageUrl = Annotated[
+    SecretUrl,
+    BeforeValidator(_storage_url),
+    Allowed('"sqlite", or a postgresql:// URL'),
+]
+Masks = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_masks),
+    Field(max_length=100),
+    Allowed('a list of regular expressions, or "secrets" for those of common keys'),
+]
 Policy = Literal["deterministic", "all", "off"]
 Policies = Annotated[
     Mapping[str, Policy],

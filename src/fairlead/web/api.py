@@ -10,6 +10,7 @@ from fairlead.web.cache import cache_router
 from fairlead.web.description import DescribedApi, docs_assets, docs_router
 from fairlead.web.health import health_router
 from fairlead.web.rim import Rim
+from fairlead.web.threads import router as threads_router
 from fairlead.web.upstreams import upstreams_router
 
 
@@ -25,11 +26,13 @@ def create_api(node: NodeView) -> DescribedApi:
         docs_url=None,
         redoc_url=None,
     )
+    app.state.node = node
     problems.install(app)
     app.add_middleware(Rim)
     app.include_router(health_router(node))
     app.include_router(cache_router(node))
     app.include_router(upstreams_router(node))
+    app.include_router(threads_router)
     app.include_router(docs_router())
     app.mount("/docs/assets", docs_assets())
 

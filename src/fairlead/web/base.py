@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 
+from fairlead.conversations.database import ConversationDatabase
 from fairlead.core.identity import Principal
 from fairlead.gateway.base import PurgeSelector, StoreStatistics
 from fairlead.gateway.caching import CacheStatistics
@@ -49,6 +50,11 @@ class NodeView(Protocol):
     @property
     def version(self) -> str:
         """The program's version."""
+        ...
+
+    @property
+    def threads(self) -> ConversationDatabase:
+        """Where conversations are."""
         ...
 
     def identify(self, headers: Headers) -> Principal:

@@ -9,6 +9,8 @@ from fastapi import APIRouter, FastAPI, Response
 from fastapi.openapi.utils import get_openapi
 from starlette.staticfiles import StaticFiles
 
+from fairlead.web.threadforms import SCHEMAS
+
 _PASSED = (
     "Passed to an upstream that serves the model, byte for byte but for credentials; answered from "
     "the response cache where that is allowed. Body and answer are those of the provider's API."
@@ -82,7 +84,8 @@ class DescribedApi(FastAPI):
                 description=self.description,
                 routes=self.routes,
             )
-            schema.setdefault("components", {}).setdefault("schemas", {})["Problem"] = _PROBLEM
+            schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+            schemas.update(SCHEMAS, Problem=_PROBLEM)
             for method, path, summary, description in _MODEL_ROUTES:
                 schema["paths"][path] = {method: _model_operation(method, summary, description)}
             self.openapi_schema = schema

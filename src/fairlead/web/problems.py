@@ -18,6 +18,7 @@ from fairlead.errors import (
     FairleadError,
     RequestError,
     StorageError,
+    StorageFullError,
     UpstreamError,
 )
 
@@ -66,6 +67,8 @@ def problem_of_error(error: FairleadError) -> Problem:
         return problem
     if isinstance(error, ClosedError):
         return problem_of(503, "The node is shutting down.", "closing")
+    if isinstance(error, StorageFullError):
+        return problem_of(507, str(error), "storage_full")
     if isinstance(error, CapacityError | StorageError):
         return problem_of(503, str(error), "unavailable")
     if isinstance(error, UpstreamError):

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
 from fairlead.core.histogram import Histogram
 from fairlead.gateway.base import StoreStatistics
 from fairlead.gateway.caching import CacheStatistics
 from fairlead.gateway.legs.base import LegStatistics
+from fairlead.monitor.base import ThreadCounts
 from fairlead.monitor.families import FAMILIES
 from fairlead.monitor.metrics import GatewayMetrics
 from fairlead.monitor.sources import NodeMetrics, Sources
@@ -77,10 +81,35 @@ QUEUE = QueueStatistics(
     overloads=97,
     classes={"low": LOW},
 )
+
+
+@dataclass(frozen=True)
+class Storage:
+    available: bool = True
+    bytes: int = 101
+
+
+@dataclass(frozen=True)
+class Writer:
+    waiting: int = 102
+    operations: int = 103
+    batches: int = 104
+    retries: int = 105
+    dead_letters: int = 106
+    left: int = 107
+
+
+@dataclass(frozen=True)
+class Capture:
+    captured: int = 108
+    dropped: Mapping[str, int] = field(default_factory=lambda: {"full": 109})
+
+
+THREADS = ThreadCounts(storage=Storage(), writer=Writer(), capture=Capture(), pruned=110)
 LEG = LegStatistics(connections=5, idle=2, waiting=1, requests=40, connects=9, errors=3)
 
 
-def node(store: StoreStatistics | None) -> NodeMetrics:
+def node(store: StoreStatistics | None, threads: ThreadCounts = THREADS) -> NodeMetrics:
     sources = Sources(
         version="1.2.3",
         inflight=lambda: 4,
@@ -90,6 +119,7 @@ def node(store: StoreStatistics | None) -> NodeMetrics:
         attempts=lambda: {"up-1": 51},
         balancer=lambda: BALANCER,
         queues=lambda: {"up-1": QUEUE},
+        threads=lambda: threads,
         lines_dropped=lambda: 7,
     )
     return NodeMetrics(GatewayMetrics(), sources)
@@ -155,3 +185,26 @@ def test_traffic_is_read() -> None:
     assert numbers["fairlead_queue_admitted_total"] == {("up-1", "low"): 82}
     assert numbers["fairlead_queue_refused_total"] == {("up-1", "low", "shed"): 83}
     assert collected.histograms["fairlead_queue_wait_seconds"]["up-1", "low"].count == 1
+
+
+def test_conversations_are_read() -> None:
+    numbers = node(STORE).collect().numbers
+    assert numbers["fairlead_threads_up"] == {(): 1}
+    assert numbers["fairlead_threads_bytes"] == {(): 101}
+    assert numbers["fairlead_threads_waiting_writes"] == {(): 102}
+    assert numbers["fairlead_threads_writes_total"] == {(): 103}
+    assert numbers["fairlead_threads_transactions_total"] == {(): 104}
+    assert numbers["fairlead_threads_retries_total"] == {(): 105}
+    assert numbers["fairlead_threads_dead_letters_total"] == {(): 106}
+    assert numbers["fairlead_threads_lost_total"] == {(): 107}
+    assert numbers["fairlead_captured_turns_total"] == {(): 108}
+    assert numbers["fairlead_captures_dropped_total"] == {("full",): 109}
+    assert numbers["fairlead_threads_pruned_total"] == {(): 110}
+
+
+def test_nothing_is_said_of_a_size_that_is_not_known_nor_of_a_capture_that_is_off() -> None:
+    threads = ThreadCounts(storage=Storage(False, -1), writer=Writer(), capture=None, pruned=0)
+    numbers = node(STORE, threads).collect().numbers
+    assert numbers["fairlead_threads_up"] == {(): 0}
+    assert "fairlead_threads_bytes" not in numbers
+    assert not [name for name in numbers if "capture" in name]

@@ -64,7 +64,8 @@ def test_a_secret_in_the_file_is_refused_without_showing_it(problems: Problems, 
         (UPSTREAM + 'proxy = "http://me:hidden@proxy:1"', "FAIRLEAD_NETWORK__PROXY"),
         (UPSTREAM.replace("gpu", "me:hidden@gpu"), "key_env"),
         ('[auth]\ntoken = "hidden"', "unknown key"),
-        ('[storage]\nurl = "postgresql://me:hidden@db/x"', "stores no conversations yet"),
+        ('[storage]\nurl = "postgresql://me:hidden@db/x"', "FAIRLEAD_STORAGE__URL"),
+        ('[storage]\npassword = "hidden"', "FAIRLEAD_STORAGE__URL"),
     ],
 )
 def test_passwords_in_the_file_are_refused(problems: Problems, toml: str, fix: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fairlead.conversations.database import ConversationDatabase
+from fairlead.conversations.memory import MemoryThreadStore
 from fairlead.core.identity import LOCAL_PRINCIPAL, Principal
 from fairlead.errors import FairleadError, RequestError
 from fairlead.gateway.base import PurgeSelector, StoreStatistics
@@ -31,6 +33,7 @@ class FakeNode:
         self.health = [Check(name="accepting", ok=True, essential=True)]
         self.store: StoreStatistics | None = StoreStatistics("sqlite", True, 1, 2, 3, 4, 5, 6, 7, 8)
         self.failure: FairleadError | Exception | None = None
+        self.threads = ConversationDatabase(MemoryThreadStore())
 
     def identify(self, headers: Headers) -> Principal:
         token = dict(headers).get(b"x-token")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 
 import apsw
 
+from fairlead.core.statements import load_statements
 from fairlead.errors import CacheStoreError
 
 OLDEST_LIBRARY = (3, 51, 3)
@@ -41,13 +41,7 @@ def check_library() -> None:
         )
 
 
-def _load_statements() -> dict[str, str]:
-    text = files(__package__).joinpath("sqlite.sql").read_text(encoding="utf-8")
-    blocks = (block.partition("\n") for block in text.split("-- name: ")[1:])
-    return {name.strip(): sql.strip() for name, _, sql in blocks}
-
-
-STATEMENTS = _load_statements()
+STATEMENTS = load_statements(__package__, "sqlite.sql")
 """The blocks of `sqlite.sql` by name."""
 
 
