@@ -99,6 +99,7 @@ class Node(Resource):
                 balancer=self._fleet.balancer,
                 priority_header=settings.queue.priority_header,
                 max_body_bytes=settings.server.max_body_bytes,
+                capture=self._threads.capture,
                 clock=self.clock,
             )
         )

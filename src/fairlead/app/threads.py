@@ -1,20 +1,23 @@
-"""Conversations of one process of a node: store, writer, database and retention, on one stack."""
+"""Conversations of one process of a node: store, writer, database, capture, retention."""
 
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from fairlead.app.capturing import TurnRecorder
 from fairlead.conversations import open_thread_store
 from fairlead.conversations.database import ConversationDatabase
 from fairlead.conversations.options import WriterStatistics
-from fairlead.conversations.records import RetentionRules, StorageStatistics
+from fairlead.conversations.records import Record, RetentionRules, StorageStatistics
 from fairlead.conversations.retention import Retention
 from fairlead.conversations.writer import BatchedThreadWriter
 from fairlead.core.clock import Clock
 from fairlead.core.lifecycle import Resource
+from fairlead.gateway.capture.masks import Masks
+from fairlead.gateway.capture.recorder import TurnCapture
 from fairlead.monitor.base import ThreadCounts
-from fairlead.settings import RetentionSettings, Settings
+from fairlead.settings import CaptureSettings, RetentionSettings, Settings
 from fairlead.web.base import Check
 
 _DAY_MS = 24 * 3600 * 1000
@@ -29,6 +32,8 @@ class Threads(Resource):
 
     database: ConversationDatabase
     writer: BatchedThreadWriter
+    capture: TurnCapture[Record] | None = None
+    """None where nothing is captured."""
 
     def __init__(self, settings: Settings, data_dir: Path, clock: Clock, *, upkeep: bool) -> None:
         """`upkeep`: this process removes what is beyond retention; one of the workers does."""
@@ -36,6 +41,7 @@ class Threads(Resource):
         origin = settings.server.region or "local"
         self._store = open_thread_store(url, data_dir, origin=origin, clock=clock)
         self._retention = Retention(self._store, rules(settings.retention), clock=clock)
+        self._capturing = settings.capture
         self._clock = clock
         self._upkeep = upkeep
         self._stack = AsyncExitStack()
@@ -49,12 +55,21 @@ class Threads(Resource):
             self.database = await stack.enter_async_context(
                 ConversationDatabase(self._store, writer=self.writer, clock=self._clock)
             )
+            if (capture := self._make_capture(self._capturing)) is not None:
+                self.capture = await stack.enter_async_context(capture)
             if self._upkeep:
                 await stack.enter_async_context(self._retention)
             self._stack = stack.pop_all()
 
     async def _close(self) -> None:
         await self._stack.aclose()
+
+    def _make_capture(self, settings: CaptureSettings) -> TurnCapture[Record] | None:
+        if settings.mode == "off":
+            return None
+        masks = Masks(settings.mask)
+        recorder = TurnRecorder(self.writer, mode=settings.mode, masks=masks, clock=self._clock)
+        return TurnCapture(recorder, clock=self._clock)
 
     def storage(self) -> StorageStatistics:
         """How the store is."""
@@ -69,7 +84,7 @@ class Threads(Resource):
         return ThreadCounts(
             storage=self.storage(),
             writer=self.writing(),
-            capture=None,
+            capture=None if self.capture is None else self.capture.statistics(),
             pruned=self._retention.threads,
         )
 

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from fairlead.cli.doctor import doctor
 from fairlead.cli.serve import serve
+from fairlead.cli.threads import threads
 from fairlead.cli.upstream import upstream
 from fairlead.errors import ConfigurationError, FairleadError
 
@@ -85,6 +86,7 @@ def options(
 app.command()(serve)
 app.command()(upstream)
 app.command()(doctor)
+app.add_typer(threads, name="threads")
 
 
 def run() -> None:

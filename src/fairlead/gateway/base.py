@@ -332,3 +332,30 @@ class UsageRecord(msgspec.Struct, kw_only=True):
 
 Recorder = Callable[[UsageRecord], None]
 """Told once per request, after its last byte; must not block and must not raise."""
+
+
+class Tape(Protocol):
+    """Keeps one exchange while it passes, by reference; nothing here waits, parses or raises."""
+
+    def head(self, headers: Headers) -> None:
+        """The answer begins; its header fields, as the upstream (or the cache) gave them."""
+        ...
+
+    def add(self, data: bytes) -> None:
+        """The next piece of the answer, before the client gets it."""
+        ...
+
+    def end(self, usage: UsageRecord) -> None:
+        """The exchange is over, and the client has its last byte; comes last, once."""
+        ...
+
+
+class Capture(Protocol):
+    """Keeps what is said, off the client's path: `capture/recorder.py`."""
+
+    def begin(self, request: ModelRequest, body: bytes) -> Tape | None:
+        """The tape for an exchange whose request is accepted; None where it is not captured.
+
+        `body` is the decoded body.
+        """
+        ...

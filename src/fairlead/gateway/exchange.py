@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fairlead.core.clock import Clock
 from fairlead.errors import CapacityError, ClosedError, FairleadError, RequestError, UpstreamError
-from fairlead.gateway.base import ModelRequest, Priority, ResponseSink, Upstream, UsageRecord
+from fairlead.gateway.base import ModelRequest, Priority, ResponseSink, Tape, Upstream, UsageRecord
 from fairlead.gateway.caching import Hit, Plan, content_coding, decoded, is_event_stream
 from fairlead.gateway.headers import answered
 from fairlead.gateway.legs.base import Headers, LegReply
@@ -79,6 +79,7 @@ class Exchange:
         "shape",
         "sink",
         "started",
+        "tape",
         "usage",
     )
 
@@ -96,6 +97,8 @@ class Exchange:
         self.priority: Priority = "normal"
         self.capabilities: tuple[str, ...] = ()
         self.started = False
+        self.tape: Tape | None = None
+        """Where the exchange is captured."""
         self.usage = UsageRecord(
             request_id=request.request_id,
             principal=request.principal,
@@ -122,6 +125,8 @@ class Exchange:
     def serve_hit(self, hit: Hit, *, persistent: bool) -> None:
         """Answer from the cache, in one piece: for bodies up to `ONE_PIECE`."""
         self._start_hit(hit, persistent=persistent)
+        if self.tape is not None:
+            self.tape.add(hit.response.body)
         self.sink.write(hit.response.body)
         self.sink.finish()
         self.usage.response_bytes = len(hit.response.body)
@@ -133,6 +138,8 @@ class Exchange:
         for start in range(0, len(body), ONE_PIECE):
             piece = bytes(body[start : start + ONE_PIECE])
             self.usage.response_bytes += len(piece)
+            if self.tape is not None:
+                self.tape.add(piece)
             if not self.sink.write(piece):
                 await self.sink.drain()
         self.sink.finish()
@@ -148,6 +155,8 @@ class Exchange:
         self.usage.cache = "hit"
         self.usage.cache_detail = "persistent" if persistent else "memory"
         self.usage.stream = is_event_stream(stored.headers)
+        if self.tape is not None:
+            self.tape.head(stored.headers)
         self.start(stored.status, headers, b"fairlead; hit")
         self.usage.first_byte = self.clock.monotonic() - self.request.started
 
@@ -164,6 +173,8 @@ class Exchange:
         if stream and not content_coding(headers):
             # An error event may have to follow what comes, beyond any length declared before.
             headers = [field for field in headers if field[0] != b"content-length"]
+        if self.tape is not None:
+            self.tape.head(reply.headers)
         sample = Sample(stream=stream)
         self.start(reply.status, headers, cache_status)
         try:
@@ -175,7 +186,7 @@ class Exchange:
         return reading
 
     async def _pass_on(self, reply: LegReply, sample: Sample) -> None:
-        sink, usage = self.sink, self.usage
+        sink, usage, tape = self.sink, self.usage, self.tape
         data = reply.read_nowait()
         if not data and not reply.complete:
             sink.write(b"")  # the head leaves before the first byte of the body is waited for
@@ -184,6 +195,8 @@ class Exchange:
         while data:
             usage.response_bytes += len(data)
             sample.add(data)
+            if tape is not None:
+                tape.add(data)
             if not sink.write(data):
                 await sink.drain()
             if reply.complete:

@@ -15,7 +15,14 @@ from fairlead.core.encoding import SUPPORTED_CODINGS, CodingError, DecodedTooLar
 from fairlead.core.lifecycle import Resource
 from fairlead.core.tasks import TaskOwner, log_failure
 from fairlead.errors import ClientGoneError, FairleadError, RequestError
-from fairlead.gateway.base import Balancer, ModelRequest, Recorder, ResponseSink, Upstream
+from fairlead.gateway.base import (
+    Balancer,
+    Capture,
+    ModelRequest,
+    Recorder,
+    ResponseSink,
+    Upstream,
+)
 from fairlead.gateway.caching import Hit, Plan
 from fairlead.gateway.catalogue import merged_models, needs_merging
 from fairlead.gateway.dispatch import Dispatcher, Job
@@ -56,6 +63,7 @@ class Gateway(Resource):
         balancer: Balancer,
         priority_header: PriorityHeader = "any",
         max_body_bytes: int = 32 * 1024 * 1024,
+        capture: Capture | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.routes = Routes(())
@@ -64,6 +72,7 @@ class Gateway(Resource):
         self._record = record
         self._priority_header = priority_header
         self._max_body_bytes = max_body_bytes
+        self._capture = capture
         self._clock = clock
         self._passes_credentials = False
         self._tasks = TaskOwner(log_failure)
@@ -149,6 +158,8 @@ class Gateway(Resource):
             usage.cache, usage.cache_detail = "bypass", plan.reason
             if plan.directives.only_if_cached:
                 raise _not_cached()
+        if self._capture is not None:
+            exchange.tape = self._capture.begin(request, body)
         return plan
 
     def _facts(self, request: ModelRequest, body: bytes) -> Facts:
@@ -241,7 +252,8 @@ class Gateway(Resource):
             listing = msgspec.structs.replace(request, headers=plain, query=query, index=None)
             ask = partial(self._dispatcher.ask, listing)
             return await merged_models(candidates, ask, exchange.shape.family)
-        if exchange.plan is not None and exchange.plan.key is not None:
+        is_cacheable = exchange.plan is not None and exchange.plan.key is not None
+        if is_cacheable or exchange.tape is not None:
             # An answer in a coding that is not read here could not be judged, so never kept.
             judged = with_codings(request.headers, _JUDGED_CODINGS)
             if judged is not request.headers:
@@ -262,6 +274,8 @@ class Gateway(Resource):
         usage = exchange.usage
         usage.seconds = self._clock.monotonic() - exchange.request.started
         self._record(usage)
+        if exchange.tape is not None:
+            exchange.tape.end(usage)
 
 
 async def _open_all(upstreams: Sequence[Upstream]) -> None:

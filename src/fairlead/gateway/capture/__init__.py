@@ -1,0 +1,1 @@
+"""What passes through the gateway, kept: exchanges become turns of a conversation."""
