@@ -15,6 +15,7 @@ from rich.text import Text
 from fairlead.cli.checks import Check, failed, fleet, machine, passed
 from fairlead.cli.checks.network import Examination
 from fairlead.cli.checks.store import Warn, shared_cache
+from fairlead.cli.checks.threads import conversations
 from fairlead.core.clock import SYSTEM_CLOCK
 from fairlead.gateway.base import ResponseStore
 from fairlead.gateway.legs import make_leg
@@ -72,6 +73,7 @@ async def _over_network(settings: Settings) -> list[Check]:
     examination = Examination(make_leg, SYSTEM_CLOCK)
     port = await examination.port(settings)
     shared = await shared_cache(settings, _open_store)
+    shared.append(await conversations(settings))
     found = await asyncio.gather(*(examination.upstream(item) for item in settings.upstreams))
     asked = [check for checks in found for check in checks]
     asked += fleet.together(settings.upstreams, examination.listed)

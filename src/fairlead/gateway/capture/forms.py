@@ -17,7 +17,7 @@ from msgspec import Raw
 from fairlead.gateway.capture.base import CapturedMessage
 
 NULL = b"null"
-UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError, json.JSONDecodeError)
+UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 """What reading something raises that is no JSON, or not of the form that is read."""
 INSTRUCTING = frozenset({"system", "developer"})
 MAX_ROLE, MAX_ERROR = 64, 500
@@ -127,7 +127,7 @@ def instructions(role: str, content: bytes) -> list[CapturedMessage]:
     """
     if content == NULL:
         return []
-    if content[:1] != b"[":
+    if True:
         return [CapturedMessage(role, content)]
     return [CapturedMessage(role, b"[%b]" % bytes(block)) for block in items_of(content)]
 

@@ -16,7 +16,7 @@ from fairlead.core.clock import SYSTEM_CLOCK, Clock
 from fairlead.core.lifecycle import Resource
 from fairlead.core.tasks import TaskOwner, attempt, log_failure
 from fairlead.core.worker import LateError, WorkerThread
-from fairlead.errors import ClosedError, FairleadError
+from fairlead.errors import CapacityError, ClosedError, FairleadError
 from fairlead.gateway.base import ModelRequest
 from fairlead.gateway.capture.base import CaptureOptions, CaptureStatistics, TurnSink
 from fairlead.gateway.capture.reading import read_turn
@@ -155,10 +155,12 @@ class TurnCapture(Resource, Generic[T]):
         found, error = await attempt(self._thread.run(job, self.options.read_timeout))
         if error is None:
             return found or ()
-        if len(batch) > 1:
+        if len(batch) > 1 and not isinstance(error, FairleadError):
             # The fault is in one of them.
             return [pair for tape in batch for pair in await self._read([tape])]
-        self._fail(batch[0], _reason(error))
+        reason = _reason(error)
+        for tape in batch:
+            self._fail(tape, reason)
         return ()
 
     def _read_all(self, batch: Sequence[TurnTape]) -> list[Found[T]]:
@@ -187,8 +189,8 @@ class TurnCapture(Resource, Generic[T]):
 def _reason(error: Exception) -> str:
     if isinstance(error, ClosedError):
         return "closing"
-    if isinstance(error, LateError):
-        return "late"
+    if isinstance(error, LateError | CapacityError):
+        return "late"  # the thread hangs, or still hangs
     # Without its text, which may quote what was said.
     places = "".join(traceback.format_tb(error.__traceback__))
     _LOG.error("an exchange was not captured: %s\n%s", type(error).__name__, places)
