@@ -214,7 +214,7 @@ async def test_nothing_lasts_where_it_is_off(make_node: MakeNode) -> None:
             await ask(node.url, REQUESTS[0])
         assert node.cache()["persistent"] is None
         node.stop()
-        assert list(node.data_dir.glob("*.sqlite*")) == []
+        assert list(node.data_dir.glob("responses*")) == []
         node.start()
         assert (await ask(node.url, REQUESTS[0])).header(b"cache-status") == STORED
 

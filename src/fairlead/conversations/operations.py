@@ -152,6 +152,9 @@ def _record(operation: Record, head: Head | None, transcript: Transcript) -> lis
     if head is None:
         created = Created(viewer.user or "", turn.title, turn.team, turn.session)
         drafts.append(Draft(operation.id, created))
+    elif turn.title and not head.title:
+        # The thread began with a probe of one token, or nothing to make a title of.
+        drafts.append(Draft(_new_id(operation.time), Updated(title=turn.title)))
     planned = plan(turn, transcript, 0 if head is None else head.last_sequence)
     if planned.branch is not None:
         branched = Branched(planned.branch.branch, planned.branch.basis)

@@ -106,10 +106,10 @@ def _readable(block: dict[str, Any]) -> list[Any]:
     kind = block.get("type")
     if kind is None:
         return list(block.values())
-    if kind in {"tool_use", "server_tool_use", "mcp_tool_use"}:
+    if kind in ("tool_use", "server_tool_use", "mcp_tool_use"):
         given = block.get("input")
         return [block.get("name"), *(given.values() if isinstance(given, dict) else [given])]
-    if kind in {"function_call", "custom_tool_call"}:
+    if kind in ("function_call", "custom_tool_call"):
         return [block.get("name"), block.get("arguments"), block.get("input")]
     fields = ("text", "thinking", "refusal", "title", "summary", "content", "output")
     return [block[field] for field in fields if field in block]

@@ -31,20 +31,24 @@ def decode(body: bytes, coding: str, limit: int) -> bytes:
     """
     if coding in {"", "identity"}:
         return body
-    pieces: list[bytes] = []
+    decoded: list[bytes] = []
     size = 0
     try:
-        for piece in _pieces(body, coding):
+        for piece in pieces(body, coding):
             size += len(piece)
             if size > limit:
                 raise DecodedTooLargeError(f"the decoded body is larger than {limit} bytes")
-            pieces.append(piece)
+            decoded.append(piece)
     except (zlib.error, zstandard.ZstdError) as error:
         raise CodingError(f"the body is not valid {coding}: {error}") from error
-    return b"".join(pieces)
+    return b"".join(decoded)
 
 
-def _pieces(body: bytes, coding: str) -> Iterator[bytes]:
+def pieces(body: bytes, coding: str) -> Iterator[bytes]:
+    """`body` decoded from one of `SUPPORTED_CODINGS`, about 64 KiB at a time.
+
+    Raises `CodingError`, `zlib.error` or `zstandard.ZstdError` after what could be decoded.
+    """
     if coding in {"gzip", "x-gzip"}:
         return _members(body, lambda rest: _inflate(rest, 31))
     if coding == "deflate":

@@ -252,8 +252,7 @@ class Gateway(Resource):
             listing = msgspec.structs.replace(request, headers=plain, query=query, index=None)
             ask = partial(self._dispatcher.ask, listing)
             return await merged_models(candidates, ask, exchange.shape.family)
-        is_cacheable = exchange.plan is not None and exchange.plan.key is not None
-        if is_cacheable or exchange.tape is not None:
+        if exchange.plan is not None and exchange.plan.key is not None:
             # An answer in a coding that is not read here could not be judged, so never kept.
             judged = with_codings(request.headers, _JUDGED_CODINGS)
             if judged is not request.headers:

@@ -250,6 +250,7 @@ def test_metadata_alone() -> None:
                 say("assistant", None, tool_calls=[CALL, 5], reasoning_content="secret"),
             ],
             usage={"prompt_tokens": 3},
+            error="the prompt is: secret",
         ),
         mode="metadata",
     )

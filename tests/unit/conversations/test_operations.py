@@ -143,7 +143,7 @@ def test_a_later_turn_is_known_by_its_first_event() -> None:
     prompt, answer = said("hello"), answered("hi")
     transcript = Transcript(((1, 0, prompt.digest, "e1"), (2, 0, answer.digest, "e2")), ())
     known = Known(transcript=transcript)
-    there = head(session="session", last_sequence=2)
+    there = head(session="session", last_sequence=2, title="given")
     on = DESK.record(turn([prompt, answer, said("on")], answered("end")))
     first, second = decide(on, there, known)
     assert (first.id, second.id) == (on.id, on.turn.answer[0].id)
@@ -152,6 +152,14 @@ def test_a_later_turn_is_known_by_its_first_event() -> None:
     assert (branched.id, branched.change) == (other.id, Branched(1, ((1, 1),)))
     assert answer_draft.id == other.turn.answer[0].id
     assert decide(DESK.record(turn([prompt], answer)), there, known) == []
+
+
+def test_a_thread_that_began_without_a_title_gets_that_of_a_later_turn() -> None:
+    there = head(session="session", last_sequence=2)
+    operation = DESK.record(turn([said("hello")], answered("hi")))
+    first, *rest = decide(operation, there, Known())
+    assert (first.id, first.change) == (operation.id, Updated(title="captured"))
+    assert [draft.text for draft in rest] == ["hello", "hi"]
 
 
 def test_a_repeated_content_is_not_in_the_event() -> None:

@@ -64,15 +64,17 @@ async def test_a_coded_answer_is_not_decoded_beyond_the_bound() -> None:
 
 
 async def test_an_answer_without_room_is_dropped_and_delivered() -> None:
-    options = CaptureOptions(max_bytes=3 * (len(EVENT) + OVERHEAD))
+    piece = EVENT * 9
+    # Room for two pieces and the request, but not for three pieces.
+    options = CaptureOptions(max_bytes=2 * (len(piece) + OVERHEAD) + 300)
     reply = ScriptedReply(200, EVENTS)
-    reply.feed(*[EVENT] * 9)
+    reply.feed(*[piece] * 3)
     reply.end()
     async with CapturingNode(speaking(reply), capture=options) as node:
         answer = await node.ask(make_request(asking()))
         assert await node.dropped() == {"memory": 1}
 
-    assert answer.body == EVENT * 9
+    assert answer.body == piece * 3
 
 
 async def test_a_request_without_room_is_dropped_and_delivered() -> None:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import brotli
 import msgspec
 import pytest
 import zstandard
@@ -237,7 +238,8 @@ async def test_those_who_share_a_call_are_captured_each(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("coding", "encode"), [(b"gzip", gzip.compress), (b"zstd", zstandard.compress)]
+    ("coding", "encode"),
+    [(b"gzip", gzip.compress), (b"zstd", zstandard.compress), (b"br", brotli.compress)],
 )
 async def test_coded_answers_are_read(
     api: Api, coding: bytes, encode: Callable[[bytes], bytes]
@@ -268,14 +270,14 @@ async def test_a_coded_stream_that_breaks_keeps_what_has_come() -> None:
     assert turn.partial
 
 
-async def test_only_codings_that_can_be_read_are_asked_for() -> None:
+async def test_what_codings_the_client_asks_for_is_not_touched() -> None:
     accept = [(b"accept-encoding", b"br, gzip;q=0.5, zstd")]
     upstream = speaking(plain(APIS["chat"].answer))
     async with CapturingNode(upstream) as node:
         await node.ask(APIS["chat"].request(accept))
 
     headers = dict(upstream.leg.requests[0].headers)  # type: ignore[attr-defined]  # a ScriptedLeg
-    assert headers[b"accept-encoding"] == b"gzip;q=0.5, zstd"
+    assert headers[b"accept-encoding"] == b"br, gzip;q=0.5, zstd"
 
 
 async def test_a_coding_that_cannot_be_read_leaves_the_question() -> None:
@@ -297,7 +299,7 @@ async def test_a_coded_request_is_read() -> None:
 
 @pytest.mark.parametrize("status", [400, 429, 500])
 async def test_an_error_of_the_upstream_leaves_the_question(api: Api, status: int) -> None:
-    reply = plain({"error": {"message": "no"}}, status=status)
+    reply = plain({**api.answer, "error": {"message": "no"}}, status=status)
     async with CapturingNode(speaking(reply)) as node:
         _, turn = await node.tell(api.request())
 
@@ -327,6 +329,10 @@ async def test_an_upstream_that_is_away_leaves_the_question() -> None:
         make_request(body_of(**_messages("hello")), headers=[(b"x-fairlead-priority", b"odd")]),
         make_request(
             body_of(**_messages("hello")), headers=[(b"cache-control", b"only-if-cached")]
+        ),
+        make_request(
+            body_of(**_messages("hello", temperature=0)),
+            headers=[(b"cache-control", b"only-if-cached")],
         ),
     ],
 )

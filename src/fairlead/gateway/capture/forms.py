@@ -127,7 +127,7 @@ def instructions(role: str, content: bytes) -> list[CapturedMessage]:
     """
     if content == NULL:
         return []
-    if True:
+    if content[:1] != b"[":
         return [CapturedMessage(role, content)]
     return [CapturedMessage(role, b"[%b]" % bytes(block)) for block in items_of(content)]
 
