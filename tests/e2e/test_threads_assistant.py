@@ -16,6 +16,7 @@ from fairlead.gateway.simulated import SimulatedOptions, SimulatedServer
 from support.aider import AFTER, ANSWERED, ASKED, SCRIPT, Workplace
 from support.nodeprocess import NodeProcess, clean_environ
 from support.threadapi import call, everything
+from support.wire import until
 
 CONFIG = """
 [[upstreams]]
@@ -54,6 +55,12 @@ def stored(node: NodeProcess) -> list[dict[str, Any]]:
     return found
 
 
+def answered(node: NodeProcess) -> list[dict[str, Any]]:
+    """Threads of this title that end with the answer."""
+    threads = [thread for thread in stored(node) if thread["title"] == ASKED]
+    return [one for one in threads if ANSWERED in json.dumps(everything(node.url, one["id"])[-1])]
+
+
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("model", ["openai/simulated", "anthropic/claude-sonnet-4-5"])
 async def test_a_session_of_aider_is_a_thread(
@@ -66,14 +73,13 @@ async def test_a_session_of_aider_is_a_thread(
         said = await workplace.aider(model)
         assert workplace.file.read_text() == AFTER, said
 
-        listed = [thread for thread in stored(node) if thread["title"] == ASKED]
-        assert len(listed) == 1, stored(node)
-        (thread,) = listed
+        # An exchange is stored after its answer went out.
+        await until(lambda: bool(answered(node)), "the answer in a thread")
+        (thread,) = answered(node)
         found = call(node.url, "GET", "/api/threads/search?q=change+greeting").body["threads"]
         assert thread["id"] in {one["id"] for one in found}
         last = everything(node.url, thread["id"])[-1]
         assert last["role"] == "assistant"
-        assert ANSWERED in json.dumps(last["content"])
         node.stop()
 
     home = tmp_path / "node"

@@ -32,7 +32,7 @@ from fairlead.conversations.records import (
     Viewer,
     Written,
 )
-from fairlead.conversations.texts import text_of
+from fairlead.conversations.texts import message_text
 from fairlead.conversations.turns import branch_page
 from fairlead.core.ids import uuid7
 
@@ -72,7 +72,7 @@ def said_as(
         content=content,
         metadata=about,
         digest=digest_of(role, content, about),
-        text=text_of(content),
+        text=message_text(content, about),
     )
 
 

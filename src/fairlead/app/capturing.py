@@ -9,9 +9,10 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from fairlead.app.following import Following, Known
 from fairlead.conversations.digests import digest_of
 from fairlead.conversations.records import NewMessage, Operation, Record, Turn, Viewer
-from fairlead.conversations.texts import text_of, title_of, value_of
+from fairlead.conversations.texts import message_text, title_of, value_of
 from fairlead.core.clock import SYSTEM_CLOCK, Clock
 from fairlead.core.identity import Principal
 from fairlead.core.ids import uuid7
@@ -29,10 +30,9 @@ RETRY = 0.05
 
 _NULL = b"null"
 _TEXT = ("text", "input_text")
-_ENTRY = 300
-"""Bytes that a message takes in memory besides its content, about."""
 _ASIDE = re.compile(
-    r"(?:please )?(?:generate|write|create|suggest|give|summari[sz]e)\b.{0,80}"
+    r"(?:please )?(?:(?:generate|write|create|suggest|give)\b.{0,60}"
+    r"\b(?:title|name|topic|summary|label)\b.{0,60}|summari[sz]e\b.{0,40})"
     r"\b(?:conversation|chat|session|thread)\b.*",
     re.IGNORECASE,
 )
@@ -51,23 +51,6 @@ class Writer(Protocol):
     async def room(self) -> None:
         """Return when there is room for a small operation."""
         ...
-
-
-class _Known(msgspec.Struct, frozen=True):
-    """A message as it is stored, whoever says it and whenever."""
-
-    role: str
-    content: bytes
-    metadata: Mapping[str, Any]
-    digest: str
-    text: str
-    title: str
-    """For a thread that begins with it; empty where it gives none."""
-
-    @property
-    def size(self) -> int:
-        """Bytes in memory, about."""
-        return _ENTRY + len(self.content) + len(self.text) + 16 * len(self.metadata)
 
 
 class TurnRecorder:
@@ -92,9 +75,10 @@ class TurnRecorder:
         self._mode = mode
         self._masks = masks or Masks()
         self._clock = clock
-        self._known: SizedLRU[bytes, _Known] = SizedLRU(
+        self._known: SizedLRU[bytes, Known] = SizedLRU(
             REMEMBERED, REMEMBERED_BYTES, lambda known: known.size
         )
+        self._following = Following()
 
     def prepare(self, turn: CapturedTurn) -> Record:
         """The operation that stores `turn`; raises `FairleadError` for what cannot be stored."""
@@ -111,17 +95,24 @@ class TurnRecorder:
         prompt = [self._read(message) for message in turn.messages]
         answer = [self._read(message) for message in turn.answer]
         figures = self._figures(turn)
+        session = session_digest(principal, turn.session)
+        earlier: Sequence[Known] = ()
+        if previous := _previous(turn):
+            session, earlier = self._following.before(principal, previous) or (session, ())
+        if turn.response_id:
+            said = (*prompt, *answer)
+            self._following.keep(principal, turn.response_id, session, previous, said)
         return Record(
             id=next(ids),
             thread=next(ids),
             viewer=Viewer(principal.tenant, principal.user, principal.team),
             time=ended,
             turn=Turn(
-                session=session_digest(principal, turn.session),
+                session=session,
                 team=principal.team,
                 title=_title(prompt, turn.max_tokens),
                 system=tuple(_new(known, next(ids), turn.time) for known in system),
-                prompt=tuple(_new(known, next(ids), turn.time) for known in prompt),
+                prompt=_asked([*earlier, *prompt], ids, turn.time, {} if answer else figures),
                 answer=_answered(answer, ids, ended, figures),
             ),
         )
@@ -148,7 +139,7 @@ class TurnRecorder:
         masked: Mapping[str, Any] = self._masks.value(figures)
         return masked
 
-    def _read(self, message: CapturedMessage) -> _Known:
+    def _read(self, message: CapturedMessage) -> Known:
         key = _key(message)
         known = self._known.get(key)
         if known is None:
@@ -156,15 +147,18 @@ class TurnRecorder:
             self._known.put(key, known)
         return known
 
-    def _read_anew(self, message: CapturedMessage) -> _Known:
+    def _read_anew(self, message: CapturedMessage) -> Known:
         content = self._masks.json(message.content)
         metadata = self._masks.value(message.metadata)
+        # The arguments of tool calls are here, which may be whole files.
+        size = len(msgspec.json.encode(metadata))
         digest = digest_of(message.role, content, metadata)
         if self._mode == "metadata":
             outline = {**_outline(metadata), "size": len(message.content)}
-            return _Known(message.role, _NULL, outline, digest, "", "")
+            return Known(message.role, _NULL, outline, digest, "", "", size)
         title = title_of(_spoken(content)) if message.role == "user" else ""
-        return _Known(message.role, content, metadata, digest, text_of(content), title)
+        text = message_text(content, metadata)
+        return Known(message.role, content, metadata, digest, text, title, size)
 
 
 def session_digest(principal: Principal, session: str) -> str:
@@ -175,6 +169,12 @@ def session_digest(principal: Principal, session: str) -> str:
         hasher.update(len(data).to_bytes(8, "big"))
         hasher.update(data)
     return hasher.hexdigest()
+
+
+def _previous(turn: CapturedTurn) -> str:
+    """The response that this one goes on from, where the request says no more than that."""
+    previous = turn.messages[0].metadata.get("previous_response_id") if turn.messages else None
+    return previous if isinstance(previous, str) else ""
 
 
 def _key(message: CapturedMessage) -> bytes:
@@ -194,7 +194,7 @@ def _ids(now: int) -> Iterator[str]:
         below = (below + 1) & _RANDOM_BITS
 
 
-def _new(known: _Known, name: str, time: int, more: Mapping[str, Any] | None = None) -> NewMessage:
+def _new(known: Known, name: str, time: int, more: Mapping[str, Any] | None = None) -> NewMessage:
     return NewMessage(
         id=name,
         role=known.role,
@@ -206,8 +206,19 @@ def _new(known: _Known, name: str, time: int, more: Mapping[str, Any] | None = N
     )
 
 
+def _asked(
+    prompt: Sequence[Known], ids: Iterator[str], time: int, figures: Mapping[str, Any]
+) -> tuple[NewMessage, ...]:
+    """The prompt's messages; what became of a request without an answer is told with the last."""
+    last = len(prompt) - 1
+    return tuple(
+        _new(known, next(ids), time, figures if number == last else None)
+        for number, known in enumerate(prompt)
+    )
+
+
 def _answered(
-    answer: Sequence[_Known], ids: Iterator[str], time: int, figures: Mapping[str, Any]
+    answer: Sequence[Known], ids: Iterator[str], time: int, figures: Mapping[str, Any]
 ) -> tuple[NewMessage, ...]:
     """The answer's messages; what was counted of all of it is told with the last."""
     about = {name: figures[name] for name in ("model", "request_id") if name in figures}
@@ -267,7 +278,7 @@ def _is_text(block: Any) -> bool:
     return isinstance(block, dict) and block.get("type") in _TEXT
 
 
-def _title(prompt: Sequence[_Known], max_tokens: int | None) -> str:
+def _title(prompt: Sequence[Known], max_tokens: int | None) -> str:
     """What was asked last: what stands before it are examples, or an earlier conversation.
 
     An answer of one token is no conversation, but a test whether there is any.

@@ -5,6 +5,7 @@ Exit status: 0 fine, 1 the operation failed, 2 wrong usage (arguments or configu
 
 from __future__ import annotations
 
+import io
 import sys
 import traceback
 from types import TracebackType
@@ -91,5 +92,8 @@ app.add_typer(threads, name="threads")
 
 def run() -> None:
     """Run the command line and exit."""
+    # Conversations have any characters; a terminal may not.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     # Not `app()`: that would put typer's own traceback printer in place of ours.
     typer.main.get_command(app)(prog_name="fairlead")

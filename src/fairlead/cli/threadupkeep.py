@@ -120,6 +120,9 @@ def backup(
 ) -> None:
     """Copy the database, as it is at one moment, while it is in use."""
 
+    if str(file) == "-":
+        raise typer.BadParameter("a file's name: `threads export -` writes to standard output")
+
     async def work() -> None:
         async with Place(config, data_dir).store() as store:
             with progress("pages") as tell:

@@ -143,6 +143,8 @@ def pieces_of(message: Message) -> Iterator[Piece]:
             break
     plain = "result" if message.role == "tool" else "text"
     yield from _parts(value_of(bytes(message.content)), plain)
+    if isinstance(refusal := metadata.get("refusal"), str) and refusal:
+        yield Piece("text", refusal)
     calls = metadata.get("tool_calls")
     for call in calls if isinstance(calls, list) else ():
         if isinstance(call, Mapping):

@@ -6,8 +6,11 @@ The order is that of arrival and never changes, so operations on one thread stay
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import Enum, auto
+from typing import Any
+
+import msgspec
 
 from fairlead.conversations.options import WriterOptions
 from fairlead.conversations.records import (
@@ -72,8 +75,14 @@ class Entry:
 def weight(operation: Operation) -> int:
     """Bytes that an operation occupies while it waits, roughly."""
     return OVERHEAD + sum(
-        OVERHEAD + len(message.content) + len(message.text) for message in _messages(operation)
+        OVERHEAD + len(message.content) + len(message.text) + _size(message.metadata)
+        for message in _messages(operation)
     )
+
+
+def _size(metadata: Mapping[str, Any]) -> int:
+    # The arguments of tool calls are here, which may be whole files.
+    return len(msgspec.json.encode(metadata)) if metadata else 0
 
 
 def _messages(operation: Operation) -> Iterator[NewMessage]:

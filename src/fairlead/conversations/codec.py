@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 import zstandard
 
-from fairlead.conversations.records import Change, ThreadEvent
+from fairlead.conversations.records import Change, Edited, Said, ThreadEvent
 from fairlead.errors import StorageError
 
 COMPRESS_FROM = 1024
@@ -30,6 +33,12 @@ def decode_change(data: bytes) -> Change:
         return _decode.decode(unpack(data))
     except msgspec.MsgspecError as error:
         raise StorageError(f"an event of the log cannot be read: {error}") from error
+
+
+def metadata_of(data: bytes) -> Mapping[str, Any]:
+    """The metadata of the message that an encoded change says; errors: `decode_change`."""
+    change = decode_change(data)
+    return change.metadata if isinstance(change, Said | Edited) else {}
 
 
 def decode_content(data: bytes) -> bytes:

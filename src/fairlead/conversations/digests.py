@@ -18,6 +18,8 @@ from fairlead.errors import RequestError
 
 _TEXT = frozenset({"text", "input_text", "output_text"})
 _UNSAID = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning_text"})
+_THOUGHTS = ("reasoning_content", "reasoning", "audio")
+"""Of a message's other fields, those that tell two apart that say nothing else."""
 _PASSING = frozenset(
     {"annotations", "cache_control", "id", "logprobs", "phase", "signature", "status"}
 )
@@ -30,8 +32,8 @@ def digest_of(role: str, content: bytes, metadata: Mapping[str, Any]) -> str:
     """32 hexadecimal digits: BLAKE2b over the role, the content and the tool calls of a message.
 
     `content` is JSON. What counts of `metadata`: `tool_calls` (as Chat Completions has them, or
-    flat: id, name, arguments), `tool_call_id`, `name`. Raises `RequestError` (400) for a content
-    that is no JSON (`texts.value_of`) or nested too deeply.
+    flat: id, name, arguments), `refusal`, `tool_call_id`, `name`. Raises `RequestError` (400) for a
+    content that is no JSON (`texts.value_of`) or nested too deeply.
     """
     value = value_of(content)
     try:
@@ -45,9 +47,12 @@ def _essence(content: Any, metadata: Mapping[str, Any]) -> list[Any]:
     said = _parts(content)
     given = metadata.get("tool_calls") or []
     calls = [_call(call) for call in given] if isinstance(given, list | tuple) else given
+    if refusal := metadata.get("refusal"):
+        said.append(["refusal", refusal])
     if not said and not calls:
         # Nothing but reasoning: two such messages are not the same for that.
         said = [_plain(block) for block in _blocks(content) if _kind(block) in _UNSAID]
+        said += [metadata[name] for name in _THOUGHTS if metadata.get(name)]
     return [said, calls, metadata.get("tool_call_id") or "", metadata.get("name") or ""]
 
 
@@ -82,7 +87,7 @@ def _part(block: Any) -> Any:
 
 
 def _tool_use(block: Mapping[str, Any]) -> Any:
-    return ["call", block.get("id"), block.get("name"), block.get("input")]
+    return ["call", block.get("id"), block.get("name"), _alike(block.get("input"))]
 
 
 def _function_call(block: Mapping[str, Any]) -> Any:
@@ -124,12 +129,25 @@ def _call(call: Any) -> Any:
 def _arguments(given: Any) -> Any:
     """The arguments of a call, which are JSON within a string: their value, if they are JSON."""
     if not isinstance(given, str):
-        return given
+        return _alike(given)
+    if not given.strip():
+        return {}
     try:
-        return msgspec.json.decode(given)
+        return _alike(msgspec.json.decode(given))
     except (msgspec.DecodeError, RecursionError):
         # Models write invalid arguments at times; then the text itself is what was said.
         return given.strip()
+
+
+def _alike(value: Any) -> Any:
+    """The value with 30.0 as 30, which is one number in JavaScript."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {name: _alike(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_alike(item) for item in value]
+    return value
 
 
 def _plain(value: Any) -> Any:

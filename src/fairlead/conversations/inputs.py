@@ -12,7 +12,7 @@ import msgspec
 
 from fairlead.conversations.digests import digest_of
 from fairlead.conversations.records import MAX_TITLE, Json, NewMessage
-from fairlead.conversations.texts import text_of
+from fairlead.conversations.texts import message_text
 from fairlead.core.ids import uuid7
 from fairlead.errors import NotFoundError, RequestError
 
@@ -113,7 +113,7 @@ def _prepared(message: MessageInput, field: str, now: int) -> NewMessage:
         content=content,
         metadata=metadata,
         digest=digest_of(role, content, metadata),
-        text=text_of(content),
+        text=message_text(content, metadata),
     )
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from fairlead.conversations.codec import decode_content
+from fairlead.conversations.codec import decode_content, metadata_of
 from fairlead.conversations.postgres_pool import Connections, statements
 from fairlead.conversations.postgres_read import heads
 from fairlead.conversations.postgres_rows import TITLE_SEQUENCE, Row, conjunction
 from fairlead.conversations.records import Head, Hit, Match, SearchQuery
-from fairlead.conversations.texts import snippet, terms_of, text_of
+from fairlead.conversations.texts import message_text, snippet, terms_of
 
 MAX_COMPARED = 5_000
 """Matches that are ranked: the newest."""
@@ -45,7 +45,7 @@ async def search(connections: Connections, query: SearchQuery) -> list[Hit]:
         rows = await cursor.fetchall()
         keys = list(dict.fromkeys((viewer.tenant, row[0]) for row in rows))
         found = await heads(connection, keys)
-    if sum(len(row[3] or b"") for row in rows) < _SMALL:
+    if sum(len(row[4] or b"") for row in rows) < _SMALL:
         return _hits(rows, found, terms)
     # What takes milliseconds does not hold up the event loop.
     return await asyncio.to_thread(_hits, rows, found, terms)
@@ -55,16 +55,18 @@ def _hits(rows: Sequence[Row], found: Sequence[Head], terms: Sequence[str]) -> l
     by_id = {head.id: head for head in found}
     matches: dict[str, list[Match]] = {}
     scores: dict[str, float] = {}
-    for thread, score, sequence, content in rows:
+    for thread, score, sequence, data, content in rows:
         if thread in by_id:
             scores[thread] = score
-            match = _match(by_id[thread], sequence, content, terms)
+            text = (
+                "" if content is None else message_text(decode_content(content), metadata_of(data))
+            )
+            match = _match(by_id[thread], sequence, text, terms)
             matches.setdefault(thread, []).append(match)
     return [Hit(by_id[thread], tuple(matches[thread]), score) for thread, score in scores.items()]
 
 
-def _match(head: Head, sequence: int, content: bytes | None, terms: Sequence[str]) -> Match:
+def _match(head: Head, sequence: int, text: str, terms: Sequence[str]) -> Match:
     if sequence == TITLE_SEQUENCE:
         return Match(None, snippet(head.title, terms) or head.title)
-    text = "" if content is None else text_of(decode_content(content))
     return Match(sequence, snippet(text, terms) or "")

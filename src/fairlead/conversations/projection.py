@@ -25,7 +25,7 @@ from fairlead.conversations.records import (
     ThreadEvent,
     Updated,
 )
-from fairlead.conversations.texts import text_of
+from fairlead.conversations.texts import message_text
 
 
 class PutMessage(msgspec.Struct, frozen=True):
@@ -178,9 +178,10 @@ def _pass(head: Head, event: ThreadEvent) -> None:
 
 
 def _text(event: ThreadEvent, said: dict[str, str]) -> str:
-    if event.content is not None:
-        return text_of(event.content)
     change = event.change
+    if event.content is not None:
+        metadata = change.metadata if isinstance(change, Said | Edited) else {}
+        return message_text(event.content, metadata)
     if isinstance(change, Said) and change.same_as is not None:
         return said.get(change.same_as, "")
     return ""

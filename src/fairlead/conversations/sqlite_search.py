@@ -13,10 +13,10 @@ from operator import attrgetter
 import apsw
 import msgspec
 
-from fairlead.conversations.codec import decode_content
+from fairlead.conversations.codec import decode_content, metadata_of
 from fairlead.conversations.records import Head, Hit, Match, SearchQuery
 from fairlead.conversations.sqlite_rows import HEAD, conjunction, head_of
-from fairlead.conversations.texts import snippet, terms_of, text_of
+from fairlead.conversations.texts import message_text, snippet, terms_of
 from fairlead.core.statements import load_statements
 
 MAX_COMPARED = 5_000
@@ -103,5 +103,6 @@ def _hit(thread: _Thread, terms: Sequence[str], connection: apsw.Connection) -> 
 def _match(found: _Found, head: Head, terms: Sequence[str], connection: apsw.Connection) -> Match:
     if not found.row:
         return Match(None, snippet(head.title, terms) or "")
-    content = connection.execute(SQL["content"], (found.row,)).get
-    return Match(found.sequence, snippet(text_of(decode_content(content)), terms) or "")
+    data, content = connection.execute(SQL["message"], (found.row,)).get
+    text = message_text(decode_content(content), metadata_of(data))
+    return Match(found.sequence, snippet(text, terms) or "")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -85,6 +85,29 @@ def text_of(content: bytes) -> str:
         if room <= 0:
             break
     return _CONTROLS.sub(" ", "\n".join(parts))
+
+
+def message_text(content: bytes, metadata: Mapping[str, Any]) -> str:
+    """What can be searched of a message: its content, and what Chat Completions has beside it.
+
+    That is a refusal, and of tool calls their names and what was given. Bounds and errors:
+    `text_of`.
+    """
+    text = text_of(content)
+    beside = list(_beside(metadata))
+    return (
+        _CONTROLS.sub(" ", "\n".join(filter(None, [text, *beside])))[:MAX_TEXT] if beside else text
+    )
+
+
+def _beside(metadata: Mapping[str, Any]) -> Iterator[str]:
+    yield from _texts(metadata.get("refusal"), 0)
+    calls = metadata.get("tool_calls")
+    for call in calls if isinstance(calls, list | tuple) else ():
+        if isinstance(call, dict):
+            inner = call.get("function")
+            given = inner if isinstance(inner, dict) else call
+            yield from _texts([given.get("name"), given.get("arguments"), given.get("input")], 0)
 
 
 def _texts(value: Any, depth: int) -> Iterator[str]:

@@ -12,7 +12,7 @@ read once.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import count, zip_longest
 
 import msgspec
@@ -149,6 +149,14 @@ def _closest(transcript: Transcript, digests: Sequence[str]) -> tuple[_Path, int
     return best, longest
 
 
+def _latest(branches: Sequence[BranchRow], own: Mapping[int, Sequence[int]]) -> list[BranchRow]:
+    """Those that were said something in last, in their order."""
+    if len(branches) <= MAX_COMPARED:
+        return list(branches)
+    latest = sorted(branches, key=lambda row: own[row.branch][-1] if row.branch in own else 0)
+    return sorted(latest[-MAX_COMPARED:], key=lambda row: row.branch)
+
+
 def _agreement(first: Sequence[str], second: Sequence[str]) -> int:
     number = 0
     for one, other in zip(first, second, strict=False):
@@ -162,7 +170,7 @@ def paths(transcript: Transcript) -> list[_Path]:
     """The main branch and the latest others."""
     by_sequence = {sequence: digest for sequence, _, digest, _ in transcript.rows}
     own = _own(transcript)
-    rows = [BranchRow(MAIN_BRANCH, ()), *transcript.branches[-MAX_COMPARED:]]
+    rows = [BranchRow(MAIN_BRANCH, ()), *_latest(transcript.branches, own)]
     found = []
     for row in rows:
         # A message that was removed since is missing from the path of every branch.

@@ -40,6 +40,7 @@ _HASHED = 16_384
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 _NO_TEXT = Raw(b'""')
+_NONE = frozenset({b'""', b"null"})
 
 
 class _Labels(msgspec.Struct):
@@ -76,6 +77,7 @@ class _Conversation(_Labels):
     instructions: Raw = _NO_TEXT
     messages: _Opening | None = None
     input: _Opening | str | None = None
+    previous_response_id: Raw = _NO_TEXT
 
 
 class _Metadata(msgspec.Struct):
@@ -208,6 +210,9 @@ def _fingerprint(principal: Principal, read: _Labels) -> bytes:
     parts = [principal.tenant.encode(), principal.user.encode(), bytes(read.model)]
     if isinstance(read, _Conversation):
         parts += [_text(read.system), _text(read.instructions), *_opening_texts(read)]
+        if bytes(read.previous_response_id) not in _NONE:
+            # What comes after that is not how a conversation begins.
+            parts.append(bytes(read.previous_response_id))
     hasher = blake2b(digest_size=16)
     for part in parts:
         kept = part[:_HASHED]

@@ -14,6 +14,7 @@ from support.threads import (
     Store,
     begun,
     found_titles,
+    said,
     whole,
     wrote,
 )
@@ -148,3 +149,18 @@ async def test_a_thread_is_one_hit(store: Store, ann: Desk) -> None:
     found = await store.search(SearchQuery(ann.viewer, "pin", limit=10))
     assert len(found) == 2
     assert all(0 < len(hit.matches) <= 5 for hit in found)
+
+
+async def test_what_stands_beside_a_content_is_found_and_shown(store: Store, ann: Desk) -> None:
+    call = {"id": "c", "function": {"name": "write_file", "arguments": '{"path": "oauth.py"}'}}
+    create = ann.create(title="called")
+    await wrote(store, create)
+    said_so = [
+        said(None, metadata={"tool_calls": [call]}),
+        said(None, metadata={"refusal": "I cannot say"}),
+    ]
+    await wrote(store, ann.add(create.thread, *said_so))
+    for words, expected in (("oauth py", "oauth"), ("cannot", "cannot")):
+        (hit,) = await store.search(SearchQuery(ann.viewer, words))
+        (match,) = hit.matches
+        assert f"{MATCH_START}{expected}{MATCH_END}" in match.snippet

@@ -195,6 +195,9 @@ REMINDER = "<system-reminder>\nToday is Monday.\n</system-reminder>"
         ([say("user", "Generate a title for this conversation:\n"), say("user", "Hello")], "Hello"),
         ([say("user", "Hello"), say("user", "Please write a title for our chat")], "Hello"),
         ([say("user", "Create a title bar")], "Create a title bar"),
+        ([say("user", "Hello"), say("user", "Summarize this conversation.")], "Hello"),
+        ([say("user", "Write a chat server in Go")], "Write a chat server in Go"),
+        ([say("user", "Generate session tokens for it")], "Generate session tokens for it"),
         ([say("assistant", "Hello")], ""),
         ([say("user", None), say("user", [{"type": 5}, 5]), say("user", {"a": 1})], ""),
         ([], ""),
@@ -282,7 +285,60 @@ def test_metadata_that_are_nested_too_deeply_are_refused() -> None:
             recorded(turn(CapturedMessage("user", b"1", {"deep": deep})), *patterns)
 
 
+def test_what_became_of_a_request_without_an_answer_is_told_with_the_prompt() -> None:
+    record = recorded(turn(say("user", "a"), say("user", "b"), status=503, error="overloaded"))
+
+    first, last = record.turn.prompt
+    assert first.metadata == {}
+    assert last.metadata["error"] == "overloaded"
+
+
+# ---- responses that go on from another
+
+
+async def test_responses_by_their_ids_are_one_conversation() -> None:
+    assert await responses_as_threads("ann", "ann", "ann") == [
+        ["one", "re: one", "two", "re: two", "three", "re: three"]
+    ]
+
+
+async def test_another_users_response_is_not_gone_on_from() -> None:
+    assert sorted(await responses_as_threads("ann", "eve", "ann")) == [
+        ["one", "re: one"],
+        ["three", "re: three"],
+        ["two", "re: two"],
+    ]
+
+
+async def responses_as_threads(*users: str) -> list[list[str]]:
+    """What stands in each thread when each response goes on from the last, in its own session."""
+    async with MemoryThreadStore("local") as store:
+        async with BatchedThreadWriter(store, options=WriterOptions(flush_interval=0)) as writer:
+            recorder = TurnRecorder(writer)
+            for number, (user, text) in enumerate(zip(users, ("one", "two", "three"), strict=True)):
+                captured = turn(
+                    say("user", text, **({"previous_response_id": f"r{number}"} if number else {})),
+                    answer=[say("assistant", f"re: {text}")],
+                    principal=msgspec.structs.replace(ANN, user=user),
+                    session=f"4:acme/s-{number}",
+                    response_id=f"r{number + 1}",
+                )
+                await recorder.deliver(recorder.prepare(captured))
+            await writer.flush()
+        keys = {(event.tenant, event.thread) for event in await store.events(None, 100)}
+        pages = [await store.messages(*key, PageQuery()) for key in keys]
+    return [[msgspec.json.decode(message.content) for message in page] for page in pages]
+
+
 # ---- remembering
+
+
+def test_what_is_remembered_of_tool_calls_counts() -> None:
+    recorder = TurnRecorder(Shelf())
+    call = {**CALL, "function": {"name": "write", "arguments": "x" * 50_000}}
+    recorder.prepare(turn(say("assistant", None, tool_calls=[call])))
+
+    assert recorder._known.bytes > 50_000
 
 
 def test_a_message_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:

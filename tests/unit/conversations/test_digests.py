@@ -64,6 +64,9 @@ FUNCTION = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": 
         ([FUNCTION], [{**FUNCTION, "arguments": '{ "b" : 2, "a" : 1 }'}]),
         ([OUTPUT], [{**OUTPUT, "id": "x", "status": None}]),
         ([OUTPUT], [{**OUTPUT, "output": [{"type": "input_text", "text": "done"}]}]),
+        ([{**FUNCTION, "arguments": ""}], [{**FUNCTION, "arguments": "{}"}]),
+        ([{**FUNCTION, "arguments": '{"t": 30.0}'}], [{**FUNCTION, "arguments": '{"t":30}'}]),
+        ([{**USE, "input": {"t": [1.0, 1.5]}}], [{**USE, "input": {"t": [1, 1.5]}}]),
         ({"a": 1, "b": {"c": None}}, {"b": {}, "a": 1, "d": None}),
     ],
 )
@@ -135,6 +138,19 @@ def test_the_role_counts() -> None:
 )
 def test_what_does_not_count_of_metadata(metadata: Any, resent: Any) -> None:
     assert digest(None, **metadata) == digest("", **resent)
+
+
+def test_what_tells_messages_apart_that_have_no_content() -> None:
+    said: list[dict[str, Any]] = [
+        {},
+        {"refusal": "I cannot"},
+        {"refusal": "I will not"},
+        {"reasoning_content": "hm"},
+        {"reasoning_content": "oh"},
+        {"audio": {"data": "aGk="}},
+    ]
+    assert len({digest(None, **metadata) for metadata in said}) == len(said)
+    assert digest("yes", reasoning_content="hm") == digest("yes")
 
 
 def test_what_counts_of_metadata() -> None:

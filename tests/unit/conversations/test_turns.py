@@ -292,6 +292,18 @@ def test_prompts_are_compared_with_the_main_branch_and_the_latest() -> None:
     assert session.latest == digests(*prompt, answered("x"))
 
 
+def test_a_branch_that_goes_on_is_compared_however_old_it_is() -> None:
+    session, prompt = Session(), talk(3)
+    session.take(prompt, answered("main"))
+    session.take(prompt, answered("old"))
+    old = [*prompt, answered("old")]
+    for number in range(MAX_COMPARED + 10):
+        session.take(prompt, answered(f"answer {number}"))
+        old.append(said(f"on {number}"))
+        assert session.take(old, answered(f"old {number}")) == 2
+        old.append(answered(f"old {number}"))
+
+
 # ---- pages of a branch
 
 BASIS: tuple[Range, ...] = ((9, 9), (2, 3), (6, 6))

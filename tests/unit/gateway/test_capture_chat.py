@@ -154,6 +154,48 @@ def test_calls_without_an_index() -> None:
     assert [one["function"]["arguments"] for one in calls] == ["{}", "{}"]
 
 
+def test_whole_calls_that_all_have_the_same_index() -> None:
+    other = {**CALL, "id": "call_2", "function": {"name": "list", "arguments": "{}"}}
+    chunks = [choice(tool_calls=[{"index": 0, **call}]) for call in (CALL, other)]
+    more = choice(tool_calls=[{"index": 0, "function": {"arguments": " "}}])
+    answer = streamed(*chunks, more, choice(finish="tool_calls"))
+
+    (message,) = answer.messages
+    other["function"]["arguments"] = "{} "
+    assert message.metadata["tool_calls"] == [CALL, other]
+
+
+def test_calls_whose_ids_come_with_every_delta() -> None:
+    pieces = [
+        {"id": "call_1", "type": "function", "function": {"name": "read", "arguments": '{"path"'}},
+        {"id": "call_1", "function": {"arguments": ': "a.py"}'}},
+    ]
+    answer = streamed(*(choice(tool_calls=[piece]) for piece in pieces), choice(finish="stop"))
+
+    (message,) = answer.messages
+    assert message.metadata["tool_calls"] == [CALL]
+
+
+def test_thoughts_that_come_as_parts_of_the_content_stay() -> None:
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+    answer = streamed(
+        choice(content=[thought]), choice(content="Yes"), choice(content="!"), choice(finish="stop")
+    )
+
+    assert shown(answer.messages) == [("assistant", [thought, {"type": "text", "text": "Yes!"}])]
+
+
+def test_details_that_repeat_their_format() -> None:
+    pieces = [{"type": "reasoning.text", "text": text, "format": "v1"} for text in ("a", "b")]
+    answer = streamed(
+        *(choice(reasoning_details=[{**piece, "index": 0}]) for piece in pieces),
+        choice(content="c", finish="stop"),
+    )
+
+    (message,) = answer.messages
+    assert message.metadata["reasoning_details"] == [{**pieces[0], "text": "ab"}]
+
+
 def test_reasoning_and_unknown_fields_are_kept() -> None:
     read = streamed(
         choice(reasoning_content="h", reasoning_details=[{"index": 0, "text": "x"}]),

@@ -38,6 +38,9 @@ SECRETS = [
 ]
 
 
+TOKEN = "sk-abcdefghij0123456789"
+
+
 @pytest.mark.parametrize("secret", SECRETS)
 def test_common_keys_are_masked(secret: str) -> None:
     masks = Masks(["secrets"])
@@ -67,6 +70,38 @@ def test_bearer_tokens_are_masked(word: str) -> None:
 )
 def test_what_only_looks_like_a_key_is_not(text: str) -> None:
     assert Masks(["secrets"]).text(text) == text
+
+
+@pytest.mark.parametrize(
+    "before",
+    ["\\n", "\\t", '{\\"key\\": \\"\\n', "\x1b[32m", "\x1b[1;32m", "\x1b[K", "\n", "=", '"'],
+)
+def test_what_stands_before_a_key_hides_nothing(before: str) -> None:
+    masked = Masks(["secrets"]).text(f"keys{before}{TOKEN} end")
+    assert masked == f"keys{before}{MASKED} end"
+
+
+def test_a_field_that_is_named_twice_hides_nothing() -> None:
+    content = f'{{"text": "{TOKEN}", "text": "ok"}}'.encode()
+
+    assert Masks(["secrets"]).json(content) == b'{"text":"ok"}'
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "eyJ",
+        "eyJ" + "a" * 20 + ".",
+        "-----BEGIN PRIVATE KEY-----",
+        "sk-",
+        "sk-a-",
+        "Bearer ",
+        "ghp_",
+    ],
+)
+def test_no_text_holds_up_the_search(piece: str) -> None:
+    # Seconds where a pattern begins anew at each piece and reads on to the end.
+    Masks(["secrets"]).text(piece * (400_000 // len(piece)))
 
 
 def test_patterns_of_ones_own_in_their_order() -> None:

@@ -23,7 +23,7 @@ INSTRUCTING = frozenset({"system", "developer"})
 MAX_ROLE, MAX_ERROR = 64, 500
 """Characters."""
 
-_NAMING = frozenset({"id", "name", "role", "type"})
+_NAMING = frozenset({"format", "id", "name", "role", "type"})
 """Strings that are given once; some servers repeat them with every delta."""
 
 fields_of = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -181,18 +181,27 @@ class Merged:
         """What has come."""
         whole = {name: _whole(value) for name, value in self._values.items()}
         for name, pieces in self._texts.items():
-            whole[name] = text(whole.get(name)) + "".join(pieces)
+            before, grown = whole.get(name), "".join(pieces)
+            if isinstance(before, list):
+                # Parts came first, such as thoughts, and then what is said.
+                whole[name] = [*before, {"type": "text", "text": grown}]
+            else:
+                whole[name] = text(before) + grown
         return whole
 
 
 class _MergedItems:
     """A list that comes in deltas, of which each names its place."""
 
-    __slots__ = ("_items", "_last", "_plain")
+    __slots__ = ("_items", "_last", "_named", "_opened", "_plain")
 
     def __init__(self) -> None:
         self._items: dict[int, Merged] = {}
         self._last = -1
+        self._named: dict[str, int] = {}
+        """Place of each item that has an id."""
+        self._opened: dict[int, int] = {}
+        """Place of the latest item of each index that several items name."""
         self._plain: list[Any] = []
 
     def add(self, values: Iterable[Any]) -> None:
@@ -203,13 +212,22 @@ class _MergedItems:
                 self._plain.append(value)
 
     def _place(self, value: Mapping[str, Any]) -> int:
-        index = value.get("index")
+        index, name = value.get("index"), text(value.get("id"))
+        if name and name in self._named:
+            return self._named[name]
         if type(index) is not int:
             # Some servers name none: then a call without an id goes on where the last one was.
-            goes_on = "function" in value and not value.get("id") and self._last >= 0
-            index = self._last if goes_on else self._last + 1
-        self._last = max(self._last, index)
-        return index
+            goes_on = "function" in value and not name and self._last >= 0
+            place = self._last if goes_on else self._last + 1
+        else:
+            place = self._opened.get(index, index)
+            if name and place in self._named.values():
+                # Others send every call whole, all with the same index.
+                place = self._opened[index] = self._last + 1
+        if name:
+            self._named[name] = place
+        self._last = max(self._last, place)
+        return place
 
     def whole(self) -> list[Any]:
         whole = list(self._plain)

@@ -17,9 +17,12 @@ LONGEST = 16_384
 """Characters of a match that are surely replaced; a longer one may be replaced in part."""
 
 # Each begins with a letter of its own, for which the engine looks quickly. What stands before a
-# prefix is looked at behind it for the same reason: "task-" is no key.
+# prefix is looked at behind it for the same reason: "task-" is no key, but one may follow an escape
+# in a JSON text within a string, or a terminal's colour. Every repeat is bounded, and none begins
+# again within another's reach: a search holds the interpreter, and the texts are anybody's.
 _SECRETS = (
-    r"sk-(?<![A-Za-z0-9]sk-)(?=[A-Za-z_-]{0,60}[0-9])[A-Za-z0-9_-]{20,}",  # OpenAI, Anthropic
+    r"sk-(?:(?<![A-Za-z0-9]sk-)|(?<=\\[bfnrt]sk-)|(?<=\x1b\[Ksk-)|(?<=[0-9;\[]msk-))"
+    r"(?=[A-Za-z_-]{0,60}[0-9])[A-Za-z0-9_-]{20,}",  # OpenAI, Anthropic
     r"sk_live_[A-Za-z0-9]{16,}",  # Stripe
     r"rk_live_[A-Za-z0-9]{16,}",
     r"gh[pousr]_[A-Za-z0-9]{20,}",  # GitHub
@@ -31,9 +34,9 @@ _SECRETS = (
     r"xox[abeoprs]-[A-Za-z0-9-]{10,}",  # Slack
     r"hf_[A-Za-z0-9]{30,}",  # Hugging Face
     r"npm_[A-Za-z0-9]{36}",
-    r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",  # JSON Web Tokens
+    r"eyJ[A-Za-z0-9_-]{10,1000}\.eyJ[A-Za-z0-9_-]{10,8000}\.[A-Za-z0-9_-]{10,}",  # JSON Web Tokens
     *(rf"{word}\s{{1,4}}[A-Za-z0-9._~+/-]{{16,}}=*" for word in ("Bearer", "bearer", "BEARER")),
-    r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----[\s\S]{0,12000}?"
+    r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----(?:(?!-----BEGIN)[\s\S]){0,12000}?"
     r"(?:-----END [A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----|\Z)",
 )
 BUILT_IN: Mapping[str, str] = {"secrets": "|".join(_SECRETS)}
@@ -71,9 +74,16 @@ class Masks:
         try:
             value = value_of(content)
             masked = self.value(value)
-            return content if masked is value else encode(masked)
+            # A field that is named twice has one value, and both stand in the text.
+            if masked is value and self._leaves(content):
+                return content
+            return encode(masked)
         except UNREADABLE as error:
             raise UnreadableError(f"no JSON to mask: {type(error).__name__}") from error
+
+    def _leaves(self, content: bytes) -> bool:
+        text = content.decode("utf-8", "replace")
+        return self.text(text) == text
 
     def value(self, value: Any) -> Any:
         """A JSON value with the matches in its strings replaced; the same where there are none.

@@ -197,8 +197,11 @@ class _Stream:
         return self._items.setdefault(place, _Item())
 
     def answered(self) -> Answered:
-        items = [item.whole() for item in self._items.values() if item.kind]
-        self._found.messages = _messages(items or self._output)
+        items = [item for item in self._items.values() if item.kind]
+        is_done = items and all(item.is_done for item in items)
+        # The last event tells everything once more; servers that send no more than that exist.
+        whole = [] if is_done else self._output
+        self._found.messages = _messages(whole or [item.whole() for item in items])
         return self._found
 
 
@@ -211,6 +214,11 @@ class _Item:
         self._merged = Merged()
         self._parts: dict[tuple[str, int], Merged] = {}
         self._done: dict[str, Any] = {}
+
+    @property
+    def is_done(self) -> bool:
+        """It was told whole."""
+        return bool(self._done)
 
     def set(self, item: Mapping[str, Any], *, is_done: bool) -> None:
         self.kind = text(item.get("type")) or self.kind

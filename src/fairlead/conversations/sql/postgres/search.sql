@@ -17,10 +17,11 @@ WITH newest AS (
     ORDER BY max(score) DESC, max(time) DESC, thread DESC
     LIMIT %(limit)s OFFSET %(offset)s
 )
-SELECT b.thread::text, b.score, match.sequence, c.content
+SELECT b.thread::text, b.score, match.sequence, e.data, c.content
 FROM best b
 CROSS JOIN LATERAL unnest(b.sequences) WITH ORDINALITY AS match (sequence, number)
 LEFT JOIN fairlead.message_rows m
     ON m.tenant = %(tenant)s AND m.thread = b.thread AND m.sequence = match.sequence
+LEFT JOIN fairlead.thread_events e ON e.id = m.event
 LEFT JOIN fairlead.thread_events c ON c.id = m.content_event
 ORDER BY b.score DESC, b.time DESC, b.thread DESC, match.number

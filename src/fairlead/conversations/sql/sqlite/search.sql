@@ -23,7 +23,8 @@ SELECT {head}
 FROM conversations c JOIN conversation_summaries s ON s.row = c.row
 WHERE c.row = ?
 
--- name: content
-SELECT t.content FROM message_rows m
+-- name: message
+SELECT e.data, t.content FROM message_rows m
+JOIN thread_events e ON e.row = coalesce(m.event, m.row)
 JOIN thread_events t ON t.row = coalesce(m.content_event, m.row)
 WHERE m.row = ?
