@@ -15,11 +15,12 @@ import msgspec
 
 from fairlead.conversations.base import Outcome
 from fairlead.conversations.memory_batch import Batch, Key, Thread, size_of
-from fairlead.conversations.projection import Projection, fold
+from fairlead.conversations.projection import fold
 from fairlead.conversations.records import (
     Append,
     Create,
     DeadLetter,
+    Deleted,
     Edited,
     Head,
     Hit,
@@ -264,10 +265,12 @@ class MemoryThreadStore(Resource):
         size = 0
         for key in keys[:STEP]:
             thread = self._threads[key]
-            size += thread.head.bytes
-            for event in thread.events.values():
-                del self._events[event.id]
-            self._keep(key, _tombstone(thread))
+            kept = _tombstone(key, thread)
+            size += thread.head.bytes - (kept.head.bytes if kept else 0)
+            for place, event in thread.events.items():
+                if kept is None or place not in kept.events:
+                    del self._events[event.id]
+            self._keep(key, kept)
         return Pruned(len(keys[:STEP]), size, len(keys) > STEP)
 
     def _excess(self, rules: RetentionRules, now: int) -> Iterator[Key]:
@@ -275,8 +278,10 @@ class MemoryThreadStore(Resource):
         sizes: Counter[str] = Counter()
         for key, thread in self._threads.items():
             sizes[key[0]] += thread.head.bytes
-            deleted = thread.head.deleted and thread.events
-            if deleted and thread.head.hlc >> 16 < now - rules.deleted_age:
+        deleted = [item for item in self._threads.items() if item[1].is_reducible]
+        for key, thread in sorted(deleted, key=lambda item: item[1].head.hlc):
+            old = thread.head.hlc >> 16 < now - rules.deleted_age
+            if old or (rules.max_bytes is not None and sizes[key[0]] > rules.max_bytes):
                 sizes[key[0]] -= thread.head.bytes
                 yield key
         quiet = [item for item in self._threads.items() if not item[1].head.deleted]
@@ -307,12 +312,13 @@ def _in_order(events: Iterable[ThreadEvent]) -> list[ThreadEvent]:
     return sorted(events, key=lambda event: event.order)
 
 
-def _tombstone(thread: Thread) -> Thread | None:
-    """What stays of a thread whose events are removed: that it was deleted, or nothing."""
-    if not thread.head.deleted:
+def _tombstone(key: Key, thread: Thread) -> Thread | None:
+    """What stays of a thread that is removed: the event that deleted it, or nothing."""
+    events = _in_order(thread.events.values())
+    last = next((one for one in reversed(events) if isinstance(one.change, Deleted)), None)
+    if last is None:
         return None
-    head = msgspec.structs.replace(thread.head, bytes=0)
-    return Thread(Projection(head, {}, {}, []), {})
+    return Thread(fold(*key, [last]), {(last.origin, last.sequence): last})
 
 
 def _in_scope(query: ListQuery, head: Head) -> bool:

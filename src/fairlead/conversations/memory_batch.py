@@ -37,6 +37,11 @@ class Thread(msgspec.Struct):
         """The thread as it is now."""
         return self.projection.head
 
+    @property
+    def is_reducible(self) -> bool:
+        """It was deleted, and there is more of it than its tombstone."""
+        return self.head.deleted and len(self.events) > 1
+
     def copy(self) -> Thread:
         """One that can be changed without changing this."""
         old = self.projection

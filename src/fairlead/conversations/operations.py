@@ -8,6 +8,7 @@ import msgspec
 
 from fairlead.conversations.records import (
     MAX_TITLE,
+    PREVIEW_LENGTH,
     Append,
     Branched,
     Change,
@@ -169,7 +170,15 @@ def _record(operation: Record, head: Head | None, transcript: Transcript) -> lis
 
 def _said(message: NewMessage, branch: int = 0, same_as: str | None = None) -> Draft:
     metadata: Json = message.metadata
-    said = Said(message.role, message.timestamp, metadata, branch, message.digest, same_as)
+    said = Said(
+        message.role,
+        message.timestamp,
+        metadata,
+        branch,
+        message.digest,
+        same_as,
+        "" if same_as is None else message.text[:PREVIEW_LENGTH],
+    )
     content = message.content if same_as is None else None
     return Draft(message.id, said, content, message.text)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from fairlead.conversations.postgres_log import project
 from fairlead.conversations.postgres_pool import Connection, statements
 from fairlead.conversations.postgres_rows import columns
 from fairlead.conversations.postgres_save import put, remove
@@ -40,10 +41,9 @@ async def prune(connection: Connection, rules: RetentionRules, now: int, slot: i
     sizes = accumulate(victim.bytes for victim in found.victims)
     within = sum(1 for size in sizes if size <= STEP_BYTES)
     victims = found.victims[: min(STEP_THREADS, max(1, within))]
-    await _remove(connection, victims, slot)
     return Pruned(
         threads=len(victims),
-        bytes=sum(victim.bytes for victim in victims),
+        bytes=await _remove(connection, victims, slot),
         more=found.more or len(victims) < len(found.victims),
     )
 
@@ -66,14 +66,15 @@ async def _find(connection: Connection, rules: RetentionRules, now: int) -> _Fou
 async def _find_over(connection: Connection, max_bytes: int) -> _Found:
     cursor = await connection.execute(_SQL["over"], {"bytes": max_bytes})
     tenants = await cursor.fetchall()
+    # What a tenant has too much may be tombstones, which stay.
     for tenant, size in tenants:
-        quietest = await _select(connection, "quietest", {"tenant": tenant})
-        # The events of deleted threads count as well, and cannot be removed before their time.
-        if quietest:
-            before = accumulate((victim.bytes for victim in quietest), initial=0)
+        deleted = await _select(connection, "deleted", {"tenant": tenant})
+        victims = deleted or await _select(connection, "quietest", {"tenant": tenant})
+        if victims:
+            before = accumulate((victim.bytes for victim in victims), initial=0)
             needed = sum(1 for removed in before if size - removed > max_bytes)
-            more = needed > len(quietest) or len(tenants) > 1
-            return _Found(quietest[:needed], more=more)
+            more = bool(deleted) or needed > len(victims) or len(tenants) > 1
+            return _Found(victims[:needed], more=more)
     return _Found(())
 
 
@@ -83,16 +84,27 @@ async def _select(connection: Connection, name: str, values: dict[str, Any]) -> 
     return [_Victim(*row) for row in await cursor.fetchall()]
 
 
-async def _remove(connection: Connection, victims: Sequence[_Victim], slot: int) -> None:
-    keys = sorted((victim.tenant, victim.thread) for victim in victims)
-    tombs = sorted((victim.tenant, victim.thread) for victim in victims if victim.deleted)
-    if not keys:
-        return
-    await connection.execute(_SQL["drop_events"], columns(keys))
-    if tombs:
-        await connection.execute(_SQL["empty_threads"], columns(tombs))
-    await remove(connection, [key for key in keys if key not in tombs])
+async def _remove(connection: Connection, victims: Sequence[_Victim], slot: int) -> int:
+    """Remove threads, and what is left of deleted ones but their tombstones; how many bytes."""
+    keys = sorted((victim.tenant, victim.thread) for victim in victims if not victim.deleted)
+    if keys:
+        await connection.execute(_SQL["drop_events"], columns(keys))
+        await remove(connection, keys)
     freed: dict[str, int] = {}
     for victim in victims:
-        freed[victim.tenant] = freed.get(victim.tenant, 0) - victim.bytes
+        size = victim.bytes
+        if victim.deleted:
+            size -= await _reduce(connection, victim)
+        freed[victim.tenant] = freed.get(victim.tenant, 0) - size
     await put(connection, "use", [(tenant, slot, size) for tenant, size in sorted(freed.items())])
+    return -sum(freed.values())
+
+
+async def _reduce(connection: Connection, victim: _Victim) -> int:
+    """Leave nothing of a deleted thread but its tombstone; that one's bytes."""
+    values = {"tenant": victim.tenant, "thread": victim.thread}
+    await connection.execute(_SQL["drop_all_but_tombstone"], values)
+    await project(connection, (victim.tenant, victim.thread))
+    cursor = await connection.execute(_SQL["bytes"], values)
+    row = await cursor.fetchone()
+    return 0 if row is None else int(row[0])

@@ -66,7 +66,6 @@ def columns(rows: Iterable[Row]) -> list[list[Any]]:
 def head_of(row: Row) -> Head:
     """A thread from the columns of `apply.sql`'s `lock`."""
     head = Head(*row)
-    head.title, head.last_message = given(head.title), given(head.last_message)
     head.participants = tuple(head.participants)
     return head
 
@@ -167,6 +166,7 @@ def event_row(stored: Stored) -> Row:
         event.sequence,
         event.id,
         event.hlc,
+        event.change.__struct_config__.tag,
         stored.data,
         stored.content,
     )

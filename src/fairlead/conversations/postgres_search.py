@@ -44,11 +44,12 @@ async def search(connections: Connections, query: SearchQuery) -> list[Hit]:
         cursor = await connection.execute(_VISIBLE[viewer.user is None], values)
         rows = await cursor.fetchall()
         keys = list(dict.fromkeys((viewer.tenant, row[0]) for row in rows))
-        found = await heads(connection, keys)
+        # Between the two statements one may have been deleted, or be shared no longer.
+        seen = [head for head in await heads(connection, keys) if viewer.sees(head)]
     if sum(len(row[4] or b"") for row in rows) < _SMALL:
-        return _hits(rows, found, terms)
+        return _hits(rows, seen, terms)
     # What takes milliseconds does not hold up the event loop.
-    return await asyncio.to_thread(_hits, rows, found, terms)
+    return await asyncio.to_thread(_hits, rows, seen, terms)
 
 
 def _hits(rows: Sequence[Row], found: Sequence[Head], terms: Sequence[str]) -> list[Hit]:

@@ -6,7 +6,7 @@ with a whole log, so a projection can always be compared with, or made anew from
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -15,6 +15,7 @@ from fairlead.conversations.records import (
     PREVIEW_LENGTH,
     Branched,
     BranchRow,
+    Change,
     Created,
     Deleted,
     Edited,
@@ -113,7 +114,7 @@ def _say(head: Head, event: ThreadEvent, change: Said, text: str) -> PutMessage:
     head.message_count += 1
     head.last_activity = max(head.last_activity, event.time)
     head.last_message_id = event.id
-    head.last_message = text[:PREVIEW_LENGTH]
+    head.last_message = text[:PREVIEW_LENGTH] if change.same_as is None else change.preview
     if change.branch >= 0:
         head.branch = change.branch
     model = change.metadata.get("model")
@@ -155,20 +156,30 @@ class Projection(msgspec.Struct):
 def fold(tenant: str, thread: str, events: Iterable[ThreadEvent]) -> Projection:
     """The projection of `events`, which come in `ThreadEvent.order`.
 
-    An event about a message that another region has removed before changes nothing.
+    An event about a message that another region has removed before changes nothing, nor does one
+    that refers to what is not here yet.
     """
     projection = Projection(Head(thread, tenant), {}, {}, [])
     said: dict[str, str] = {}
     for event in events:
         change = event.change
-        missing = isinstance(change, Edited | Removed) and change.message not in projection.rows
-        if missing or projection.head.deleted:
+        if _lacks(change, projection, said) or projection.head.deleted:
             _pass(projection.head, event)
             continue
         text = _text(event, said)
         said[event.id] = text
         take(projection, advance(projection.head, event, text))
     return projection
+
+
+def _lacks(change: Change, projection: Projection, said: Mapping[str, str]) -> bool:
+    """Whether what the change names is not there: removed, or not here yet."""
+    match change:
+        case Said(same_as=str(event)):
+            return event not in said
+        case Edited() | Removed():
+            return change.message not in projection.rows
+    return False
 
 
 def _pass(head: Head, event: ThreadEvent) -> None:
@@ -202,7 +213,9 @@ def take(projection: Projection, effect: Effect | None) -> None:
         case DropMessage():
             del projection.rows[effect.message], projection.texts[effect.message]
         case AddBranch():
-            projection.branches.append(effect.row)
+            # Two regions may have begun one of the same number.
+            others = [row for row in projection.branches if row.branch != effect.row.branch]
+            projection.branches = [*others, effect.row]
         case DropAll():
             projection.rows.clear()
             projection.texts.clear()

@@ -54,6 +54,9 @@ class Said(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", ta
     """32 hexadecimal digits by which a repeated message is recognised (`digests.digest_of`)."""
     same_as: str | None = None
     """Id of an earlier event of the thread whose content it has, so that it is not kept twice."""
+    preview: str = ""
+    """How its own text begins, where it is `same_as` another one's: they may differ in spaces and
+    in thoughts."""
 
 
 class Edited(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="edited"):

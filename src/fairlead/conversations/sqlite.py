@@ -239,6 +239,8 @@ class SqliteThreadStore(Resource):
 
     def _alone(self, job: Callable[[apsw.Connection], T]) -> T:
         """Do what changes threads behind the back of `_applier`."""
+        # What it remembers of tenants is used here, and may be of another file.
+        self._applier.forget()
         try:
             return self._side.transact(job)
         finally:

@@ -68,6 +68,7 @@ class Applier:
         self.tenants = Tenants()
         self._origin = origin
         self._kept: SizedLRU[Key, Kept] = SizedLRU(MAX_KEPT, MAX_KEPT_BYTES, lambda kept: kept.size)
+        self._connection: apsw.Connection | None = None
         self._seen = -1
 
     def forget(self) -> None:
@@ -96,11 +97,12 @@ class Applier:
     def _look(self, connection: apsw.Connection) -> None:
         """Whether another connection has committed since the last time (PRAGMA data_version)."""
         seen = connection.execute("PRAGMA data_version").get
-        if seen != self._seen:
+        # Or the file is another one, whose number may be the same.
+        if connection is not self._connection or seen != self._seen:
             self.forget()
             # It may have been a newer program, which has brought the schema forward.
             check_version(version(connection))
-            self._seen = seen
+            self._connection, self._seen = connection, seen
 
     def _save(
         self, connection: apsw.Connection, loading: _Loading, states: Sequence[ThreadState]

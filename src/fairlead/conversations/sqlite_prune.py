@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import apsw
 import msgspec
@@ -67,12 +68,18 @@ def _find(rules: RetentionRules, now: int, connection: apsw.Connection) -> list[
 
 
 def _find_over(max_bytes: int, connection: apsw.Connection) -> list[_Victim]:
-    over = connection.execute(SQL["over"], {"bytes": max_bytes}).get
-    if over is None:
-        return []
-    tenant, size = over
-    victims = _select(connection, "deleted", tenant=tenant)
-    victims = victims or _select(connection, "quietest", tenant=tenant)
+    # What a tenant has too much may be tombstones, which stay.
+    over: list[Any] = connection.execute(SQL["over"], {"bytes": max_bytes}).fetchall()
+    for tenant, size in over:
+        victims = _select(connection, "deleted", tenant=tenant)
+        victims = victims or _select(connection, "quietest", tenant=tenant)
+        if victims:
+            return _needed(victims, size, max_bytes)
+    return []
+
+
+def _needed(victims: Sequence[_Victim], size: int, max_bytes: int) -> list[_Victim]:
+    """As many as have to go."""
     needed = []
     for victim in victims:
         if size <= max_bytes:

@@ -146,17 +146,23 @@ def messages(
     if query.branch is not None:
         return _branch_messages(query, values, connection)
     if query.after is not None:
-        rows = connection.execute(SQL["forward"], values | {"after": query.after})
+        rows = connection.execute(SQL["forward"], values | {"after": _within(query.after)})
         return [message_of(row) for row in rows]
-    before = _BEYOND if query.before is None else query.before
+    before = _BEYOND if query.before is None else _within(query.before)
     rows = connection.execute(SQL["backward"], values | {"before": before})
     return [message_of(row) for row in rows][::-1]
+
+
+def _within(place: int) -> int:
+    """`place`, or the next to it that SQLite can compare with."""
+    return max(-1, min(place, _BEYOND))
 
 
 def _branch_messages(
     query: PageQuery, values: dict[str, Any], connection: apsw.Connection
 ) -> list[Message]:
-    basis = connection.execute(SQL["basis"], values | {"branch": query.branch}).get
+    branch = _within(query.branch or 0)
+    basis = connection.execute(SQL["basis"], values | {"branch": branch}).get
     places: Any = connection.execute(SQL["places"], values)
     page = branch_page(() if basis is None else basis_of(basis), places, query)
     rows = connection.executemany(SQL["at"], [values | {"sequence": one} for one in page])

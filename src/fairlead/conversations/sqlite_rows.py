@@ -59,9 +59,11 @@ def id_text(data: bytes) -> str:
 def known_id(text: str) -> bytes:
     """The bytes of an id that somebody asks for; what is no UUID becomes `NO_ID`, which is none."""
     try:
-        return id_bytes(text)
+        found = id_bytes(text)
     except ValueError:
         return NO_ID
+    # In no other way of writing it: what is asked for is a key of dictionaries as well.
+    return found if id_text(found) == text else NO_ID
 
 
 # ---- threads

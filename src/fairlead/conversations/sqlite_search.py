@@ -80,6 +80,7 @@ def _find(
 ) -> list[_Thread]:
     values = {
         "words": conjunction(tenant, terms),
+        "tenant": query.viewer.tenant,
         "user": query.viewer.user,
         "newest": MAX_COMPARED,
     }

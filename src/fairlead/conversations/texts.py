@@ -3,8 +3,8 @@
 Words are the same for every engine: runs of letters and digits, in small letters and without the
 marks of Latin letters, much as FTS5's tokenizer `unicode61 remove_diacritics 2` makes them (SQLite
 manual, FTS5, section 4.3.1). So that nothing depends on the Unicode version of an engine, each one
-indexes " ".join(words_of(text)), which leaves its own parser nothing to split, and a search is an
-AND of `terms_of(query)`, each an exact word.
+indexes " ".join(words_of(text)) and parts it at spaces alone, and a search is an AND of
+`terms_of(query)`, each an exact word.
 """
 
 from __future__ import annotations

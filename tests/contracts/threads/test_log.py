@@ -10,11 +10,14 @@ import pytest
 
 from fairlead.conversations.memory import MemoryThreadStore
 from fairlead.conversations.records import (
+    Branched,
     DeadLetter,
     LogPosition,
+    PageQuery,
 )
 from fairlead.errors import (
     ClosedError,
+    StorageError,
 )
 from support.threads import (
     START,
@@ -30,6 +33,7 @@ from support.threads import (
     new_id,
     replayed,
     said,
+    texts,
     turn,
     whole,
     wrote,
@@ -167,3 +171,62 @@ async def test_a_closed_store_answers_nothing(maker: Callable[[], Any], ann: Des
     with pytest.raises(ClosedError):
         await store.apply([ann.create("x")])
     await store.close()
+
+
+async def test_an_id_that_another_event_has_is_refused(store: Store, ann: Desk) -> None:
+    tenant = ann.viewer.tenant
+    log = await store.thread_events(tenant, await begun(store, ann, "one"))
+    other = new_id()
+    moved = [msgspec.structs.replace(event, thread=other) for event in log]
+
+    with pytest.raises(StorageError):
+        await store.add([msgspec.structs.replace(moved[0], id=new_id()), *moved[1:]])
+    assert await store.head(tenant, other) is None
+    assert await store.add(log) == 0
+
+
+async def test_branches_of_one_number_from_two_regions(store: Store, ann: Desk) -> None:
+    tenant = ann.viewer.tenant
+    thread = await begun(store, ann, "one", "two")
+    log = await store.thread_events(tenant, thread)
+    begin = [
+        msgspec.structs.replace(
+            log[-1],
+            id=new_id(),
+            origin=origin,
+            sequence=1,
+            hlc=log[-1].hlc + number,
+            change=Branched(1, basis),
+            content=None,
+        )
+        for number, (origin, basis) in enumerate([("eu", ((1, 1),)), ("us", ((2, 2),))], 1)
+    ]
+    for event in begin:
+        assert await store.add([event]) == 1
+    await replayed(store, tenant, thread)
+    page = await store.messages(tenant, thread, PageQuery(branch=1))
+    assert texts(page) == ["two"]
+
+
+async def test_what_refers_to_an_event_that_is_not_here_waits_for_it(
+    store: Store, ann: Desk
+) -> None:
+    tenant = ann.viewer.tenant
+    thread = await begun(store, ann, "one", "two")
+    log = await store.thread_events(tenant, thread)
+    first = msgspec.structs.replace(
+        log[1], id=new_id(), origin="eu", sequence=1, hlc=log[-1].hlc + 1
+    )
+    again = msgspec.structs.replace(
+        first,
+        id=new_id(),
+        sequence=2,
+        hlc=first.hlc + 1,
+        change=msgspec.structs.replace(first.change, same_as=first.id, preview="one"),
+        content=None,
+    )
+    await store.add([again])
+    assert texts(await whole(store, tenant, thread)) == ["one", "two"]
+    await store.add([first])
+    assert texts(await whole(store, tenant, thread)) == ["one", "two", "one", "one"]
+    await replayed(store, tenant, thread)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from fairlead.conversations.records import (
+    Deleted,
     ListQuery,
     RetentionRules,
 )
@@ -87,3 +90,45 @@ async def test_without_rules_everything_stays(store: Store, ann: Desk) -> None:
     thread = await begun(store, ann)
     await _pruned(store, RetentionRules(), ann.time + 10**12)
     assert texts(await whole(store, ann.viewer.tenant, thread)) == ["one"]
+
+
+async def test_what_was_deleted_goes_before_anything_that_is_there(store: Store, ann: Desk) -> None:
+    for number in range(3):
+        await begun(store, ann, "x" * 3_000, title=f"t{number}")
+    thread = await begun(store, ann, os.urandom(40_000).hex())
+    await wrote(store, ann.delete(thread))
+    await _pruned(store, RetentionRules(max_bytes=20_000), ann.time)
+    assert await visible(store, ann.viewer) == {"t0", "t1", "t2"}
+
+
+async def test_a_tenant_of_tombstones_keeps_no_other_from_being_bounded(
+    store: Store, ann: Desk, bob: Desk
+) -> None:
+    bob = Desk(f"other-{bob.viewer.tenant}", "bob")
+    for _ in range(20):
+        thread = await begun(store, ann)
+        await wrote(store, ann.delete(thread))
+    for number in range(6):
+        await begun(store, bob, "y" * 500, title=f"t{number}")
+    heads = await store.listing(ListQuery(bob.viewer))
+    await _pruned(store, RetentionRules(max_bytes=heads[0].bytes * 3), ann.time)
+    assert len(await store.listing(ListQuery(bob.viewer))) == 3
+
+
+async def test_a_thread_that_was_deleted_does_not_come_back(store: Store, ann: Desk) -> None:
+    tenant = ann.viewer.tenant
+    thread = await begun(store, ann, "secret")
+    before = await store.thread_events(tenant, thread)
+    await wrote(store, ann.delete(thread))
+    await _pruned(store, RetentionRules(deleted_age=0), ann.time + 1)
+    (tombstone,) = await store.thread_events(tenant, thread)
+    assert isinstance(tombstone.change, Deleted)
+
+    await store.add(before)
+    await store.project(tenant, thread)
+    head = await store.head(tenant, thread)
+    assert head is not None
+    assert head.deleted
+    assert await whole(store, tenant, thread) == []
+    with pytest.raises(RequestError):
+        await wrote(store, ann.create("x", thread=thread))

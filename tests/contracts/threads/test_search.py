@@ -164,3 +164,21 @@ async def test_what_stands_beside_a_content_is_found_and_shown(store: Store, ann
         (hit,) = await store.search(SearchQuery(ann.viewer, words))
         (match,) = hit.matches
         assert f"{MATCH_START}{expected}{MATCH_END}" in match.snippet
+
+
+async def test_no_word_of_another_tenant_is_met(store: Store, ann: Desk, team: str) -> None:
+    eve = Desk(f"other-{team}", "eve")
+    await begun(store, ann, "nothing", title="mine")
+    # Signs that are letters to one table of Unicode, and part words by another.
+    for sign in "\u19b0\u19c8\u1cf2":
+        for number in range(1, 30):
+            thread = await begun(store, eve, f"{sign}{number}xpassword evil")
+            await wrote(store, eve.update(thread, shared=True))
+    for viewer in (ann.viewer, Viewer(team, None)):
+        assert await store.search(SearchQuery(viewer, "password")) == []
+
+
+async def test_signs_that_differ_are_words_that_differ(store: Store, ann: Desk) -> None:
+    await begun(store, ann, "\u19b1\u19b2", title="one")
+    assert await found_titles(store, ann.viewer, "\u19b5\u19b6") == set()
+    assert await found_titles(store, ann.viewer, "\u19b1\u19b2") == {"one"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fairlead.conversations.records import (
     SYSTEM_BRANCH,
     PageQuery,
@@ -189,3 +191,24 @@ async def test_the_thread_of_a_session_can_be_written_to_as_well(store: Store, a
     await wrote(store, ann.update(head.id, title="mine"))
     assert texts(await whole(store, head.tenant, head.id)) == ["hello", "hi", "a note"]
     await replayed(store, head.tenant, head.id)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("word " * 100, "\n  " + "word " * 100),
+        (
+            [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "word " * 100}],
+            [{"type": "text", "text": "word " * 100}],
+        ),
+    ],
+)
+async def test_what_is_said_again_a_little_differently_is_what_its_log_says(
+    store: Store, ann: Desk, first: object, second: object
+) -> None:
+    question = said("a question")
+    await wrote(store, ann.record(turn([question], said(first, "assistant"))))
+    written = await wrote(
+        store, ann.record(turn([again(question), said("x")], said(second, "assistant")))
+    )
+    await replayed(store, ann.viewer.tenant, written.head.id)

@@ -51,7 +51,7 @@ SELECT tenant, id, number, gen_random_uuid(), 'user', 0, 0, 'digest', gen_random
 FROM fairlead.conversations, generate_series(1, 4) AS number;
 UPDATE fairlead.message_rows SET content_event = event;
 INSERT INTO fairlead.thread_events
-SELECT tenant, thread, 'local', sequence, event, sequence,
+SELECT tenant, thread, 'local', sequence, event, sequence, 'message',
        convert_to('0{"kind":"message","role":"user","timestamp":0}', 'UTF8'), '\\x0031'
 FROM fairlead.message_rows;
 UPDATE fairlead.thread_events SET data = set_byte(data, 0, 0);

@@ -18,8 +18,8 @@ from fairlead.conversations import sqlite, sqlite_file, sqlite_open, sqlite_prun
 from fairlead.conversations.records import ListQuery, PageQuery, RetentionRules, SearchQuery
 from fairlead.conversations.sqlite import SqliteThreadStore
 from fairlead.conversations.sqlite_open import SqliteFile, check_library, connect_reader
-from fairlead.errors import StorageError, StorageUnavailableError
-from support.threads import Desk, begun, said, texts, turn, whole, wrote
+from fairlead.errors import NotFoundError, StorageError, StorageUnavailableError
+from support.threads import Desk, begun, found_titles, said, texts, turn, whole, wrote
 
 TENANT = "team"
 
@@ -390,3 +390,21 @@ async def test_what_is_pruned_leaves_the_file_smaller(
     # In small steps: none removes more than a few hundred events, unless of one thread.
     assert max(step.threads for step in steps) <= 500 // 40
     assert size(path) < before / 3
+
+
+async def test_a_backup_in_the_place_of_a_file_in_use_is_what_is_there(tmp_path: Path) -> None:
+    ann, eve = Desk("ann's", "ann"), Desk("eve's", "eve")
+    path, copy = tmp_path / "threads.sqlite", tmp_path / "copy.sqlite"
+    async with SqliteThreadStore(path) as store:
+        await begun(store, ann, "before")
+        await store.backup(copy)
+        lost = await begun(store, ann, "after", "it")
+        for name in ("-wal", "-shm"):
+            path.with_name(path.name + name).unlink(missing_ok=True)
+        copy.replace(path)
+
+        (outcome,) = await store.apply([ann.append(lost, "more")])
+        assert isinstance(outcome, NotFoundError)
+        await begun(store, eve, "hello", title="new")
+        assert await found_titles(store, eve.viewer, "hello") == {"new"}
+        assert await store.check() == []

@@ -59,9 +59,9 @@ JOIN fairlead.thread_branches b ON b.tenant = wanted.tenant AND b.thread = wante
 ORDER BY b.tenant, b.thread, b.branch
 
 -- name: add_events
-INSERT INTO fairlead.thread_events (tenant, thread, origin, sequence, id, hlc, data, content)
+INSERT INTO fairlead.thread_events (tenant, thread, origin, sequence, id, hlc, kind, data, content)
 SELECT * FROM unnest(%s::text[], %s::uuid[], %s::text[], %s::bigint[], %s::uuid[], %s::bigint[],
-                     %b::bytea[], %b::bytea[])
+                     %s::text[], %b::bytea[], %b::bytea[])
 
 -- name: count
 INSERT INTO fairlead.event_counters (tenant, thread, origin, last)

@@ -21,10 +21,10 @@ WHERE tenant = %s AND thread = %s::uuid
 ORDER BY hlc, origin, sequence
 
 -- name: add_events
-INSERT INTO fairlead.thread_events (tenant, thread, origin, sequence, id, hlc, data, content)
+INSERT INTO fairlead.thread_events (tenant, thread, origin, sequence, id, hlc, kind, data, content)
 SELECT * FROM unnest(%s::text[], %s::uuid[], %s::text[], %s::bigint[], %s::uuid[], %s::bigint[],
-                     %b::bytea[], %b::bytea[])
-ON CONFLICT DO NOTHING
+                     %s::text[], %b::bytea[], %b::bytea[])
+ON CONFLICT (tenant, thread, origin, sequence) DO NOTHING
 RETURNING id::text
 
 -- name: bury

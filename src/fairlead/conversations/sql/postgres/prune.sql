@@ -1,7 +1,7 @@
 -- name: expired
 -- Threads in use are left for the next step, here and below.
 SELECT tenant, id::text, bytes, deleted FROM fairlead.conversations
-WHERE deleted AND bytes > 0 AND hlc < %(hlc)s
+WHERE deleted AND version > 1 AND hlc < %(hlc)s
 ORDER BY hlc LIMIT %(limit)s
 FOR UPDATE SKIP LOCKED
 
@@ -16,6 +16,12 @@ SELECT tenant, sum(bytes)::bigint FROM fairlead.tenant_usage
 GROUP BY tenant HAVING sum(bytes) > %(bytes)s
 ORDER BY sum(bytes) DESC LIMIT 100
 
+-- name: deleted
+SELECT tenant, id::text, bytes, deleted FROM fairlead.conversations
+WHERE tenant = %(tenant)s AND deleted AND version > 1
+ORDER BY hlc LIMIT %(limit)s
+FOR UPDATE SKIP LOCKED
+
 -- name: quietest
 SELECT tenant, id::text, bytes, deleted FROM fairlead.conversations
 WHERE tenant = %(tenant)s AND NOT deleted
@@ -26,7 +32,13 @@ FOR UPDATE SKIP LOCKED
 DELETE FROM fairlead.thread_events e USING unnest(%s::text[], %s::uuid[]) AS gone (tenant, thread)
 WHERE e.tenant = gone.tenant AND e.thread = gone.thread
 
--- name: empty_threads
-UPDATE fairlead.conversations c SET bytes = 0
-FROM unnest(%s::text[], %s::uuid[]) AS gone (tenant, id)
-WHERE c.tenant = gone.tenant AND c.id = gone.id
+-- name: drop_all_but_tombstone
+DELETE FROM fairlead.thread_events
+WHERE tenant = %(tenant)s AND thread = %(thread)s::uuid AND id <> (
+    SELECT id FROM fairlead.thread_events
+    WHERE tenant = %(tenant)s AND thread = %(thread)s::uuid AND kind = 'deleted'
+    ORDER BY hlc DESC, origin DESC, sequence DESC LIMIT 1
+)
+
+-- name: bytes
+SELECT bytes FROM fairlead.conversations WHERE tenant = %(tenant)s AND id = %(thread)s::uuid

@@ -34,6 +34,7 @@ CREATE TABLE fairlead.thread_events (
     sequence bigint NOT NULL,
     id uuid NOT NULL,
     hlc bigint NOT NULL,
+    kind text NOT NULL,
     data bytea NOT NULL,
     content bytea,
     PRIMARY KEY (tenant, thread, origin, sequence),
@@ -93,7 +94,9 @@ CREATE INDEX conversations_all_title
     ON fairlead.conversations (tenant, title_key, id) WHERE NOT deleted;
 -- For retention, over all tenants; an expression, so that no listing is read by this index.
 CREATE INDEX conversations_quiet ON fairlead.conversations ((last_activity + 0)) WHERE NOT deleted;
-CREATE INDEX conversations_deleted ON fairlead.conversations (hlc) WHERE deleted AND bytes > 0;
+CREATE INDEX conversations_deleted ON fairlead.conversations (hlc) WHERE deleted AND version > 1;
+CREATE INDEX conversations_deleted_of ON fairlead.conversations (tenant, hlc)
+    WHERE deleted AND version > 1;
 
 -- Which thread a captured session goes on in. Two nodes that see a new session at once: one of them
 -- begins its thread. Another region may have begun another, which then stays as it is.

@@ -6,7 +6,7 @@ WHERE c.tenant = ? AND c.id = ?
 -- name: session
 SELECT id FROM conversations
 WHERE tenant = ? AND session = ? AND deleted = 0
-ORDER BY id DESC LIMIT 1
+ORDER BY row LIMIT 1
 
 -- name: counter
 SELECT last FROM event_counters WHERE tenant = ? AND thread = ? AND origin = ?

@@ -2,7 +2,7 @@
 INSERT INTO thread_events
     (row, tenant, thread, origin, sequence, id, hlc, kind, data, content)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT DO NOTHING RETURNING row
+ON CONFLICT (tenant, thread, origin, sequence) DO NOTHING RETURNING row
 
 -- name: conversation
 SELECT row FROM conversations WHERE tenant = ? AND id = ?

@@ -10,7 +10,7 @@ ORDER BY last_activity LIMIT :limit
 
 -- name: over
 SELECT tenant, bytes FROM tenant_usage INDEXED BY tenant_usage_bytes
-WHERE bytes > :bytes ORDER BY bytes DESC LIMIT 1
+WHERE bytes > :bytes ORDER BY bytes DESC LIMIT 100
 
 -- name: deleted
 SELECT row, tenant, id, bytes, version, 1 FROM conversations INDEXED BY conversations_deleted_of

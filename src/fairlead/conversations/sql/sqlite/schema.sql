@@ -59,7 +59,7 @@ CREATE TABLE conversations (
     UNIQUE (tenant, id)
 ) STRICT;
 -- Not unique: two regions may each have begun a thread for one session before they met.
-CREATE INDEX conversations_session ON conversations (tenant, session, id)
+CREATE INDEX conversations_session ON conversations (tenant, session)
     WHERE session IS NOT NULL AND deleted = 0;
 -- Every order of a listing: one's own threads, those that are shared, all for the operator.
 CREATE INDEX conversations_own_last_activity
@@ -142,12 +142,13 @@ CREATE TABLE tenant_usage (
 CREATE INDEX tenant_usage_bytes ON tenant_usage (bytes);
 
 -- The words of messages and titles, by the rows of `message_rows` and `conversations`. Without
--- their texts, which are in the log.
+-- their texts, which are in the log. They are folded and parted before they come here, and this
+-- tokenizer parts nothing but at spaces: a word within a word would have no tenant before it.
 CREATE VIRTUAL TABLE message_words USING fts5 (
-    words, content='', contentless_delete=1, tokenize='unicode61 remove_diacritics 2'
+    words, content='', contentless_delete=1, tokenize='ascii'
 );
 CREATE VIRTUAL TABLE title_words USING fts5 (
-    words, content='', contentless_delete=1, tokenize='unicode61 remove_diacritics 2'
+    words, content='', contentless_delete=1, tokenize='ascii'
 );
 
 -- Events that other regions do not have yet. Nothing fills it before regions are in sync.

@@ -8,14 +8,14 @@ SELECT bm25(message_words), f.rowid, m.sequence, c.row
 FROM message_words f
 CROSS JOIN message_rows m ON m.row = f.rowid
 CROSS JOIN conversations c ON c.row = m.conversation
-WHERE message_words MATCH :words AND c.deleted = 0 AND {visible}
+WHERE message_words MATCH :words AND c.tenant = :tenant AND c.deleted = 0 AND {visible}
 ORDER BY f.rowid DESC LIMIT :newest
 
 -- name: titles
 SELECT bm25(title_words), c.row
 FROM title_words f
 CROSS JOIN conversations c ON c.row = f.rowid
-WHERE title_words MATCH :words AND c.deleted = 0 AND {visible}
+WHERE title_words MATCH :words AND c.tenant = :tenant AND c.deleted = 0 AND {visible}
 ORDER BY f.rowid DESC LIMIT :newest
 
 -- name: head
