@@ -79,7 +79,7 @@ async def scripted(count: int) -> AsyncIterator[list[ScriptedUpstream]]:
 
 async def test_a_server_killed_under_two_hundred_streams(tmp_path: Path) -> None:
     """Who has no byte yet is answered by another server, the others are told; then it is back."""
-    slow = ("--ttft", "0.4", "--tokens-per-second", "40", "--answer-tokens", "60")
+    slow = ("--ttft", "2", "--tokens-per-second", "40", "--answer-tokens", "60")
     async with fleet(4, *slow) as servers:
         text = config([server.url for server in servers], 'limit = 150\nhealth_path = "/health"')
         with NodeProcess(tmp_path, text) as node:
