@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from fairlead.traffic.balancer import SessionAwareLoadBalancer
     from fairlead.traffic.base import BalancerOptions, Server
     from fairlead.traffic.queue import AdaptiveQueueManager
+    from fairlead.workspace.analyses import SqliteAnalysisStore
+    from fairlead.workspace.fileoptions import FileCacheOptions
+    from fairlead.workspace.files import FileSystemCache
+    from fairlead.workspace.mapoptions import RepositoryOptions
+    from fairlead.workspace.repository import RepositoryAnalysisCache
+    from fairlead.workspace.search import SearchQuery
 
 _HOMES = {
     "AdaptiveQueueManager": "fairlead.traffic.queue",
@@ -31,14 +37,20 @@ _HOMES = {
     "CacheOptions": "fairlead.gateway.caching",
     "ConversationDatabase": "fairlead.conversations.database",
     "DatabaseOptions": "fairlead.conversations.options",
+    "FileCacheOptions": "fairlead.workspace.fileoptions",
+    "FileSystemCache": "fairlead.workspace.files",
     "MemoryThreadStore": "fairlead.conversations.memory",
     "MessageInput": "fairlead.conversations.inputs",
     "ModelResponseCache": "fairlead.gateway.responses",
     "PoolOptions": "fairlead.core.pool",
     "QueueOptions": "fairlead.traffic.admission",
+    "RepositoryAnalysisCache": "fairlead.workspace.repository",
+    "RepositoryOptions": "fairlead.workspace.mapoptions",
     "ResourcePool": "fairlead.core.pool",
+    "SearchQuery": "fairlead.workspace.search",
     "Server": "fairlead.traffic.base",
     "SessionAwareLoadBalancer": "fairlead.traffic.balancer",
+    "SqliteAnalysisStore": "fairlead.workspace.analyses",
     "SqliteThreadStore": "fairlead.conversations.sqlite",
     "Viewer": "fairlead.conversations.records",
     "WriterOptions": "fairlead.conversations.options",
@@ -51,14 +63,20 @@ __all__ = [
     "CacheOptions",
     "ConversationDatabase",
     "DatabaseOptions",
+    "FileCacheOptions",
+    "FileSystemCache",
     "MemoryThreadStore",
     "MessageInput",
     "ModelResponseCache",
     "PoolOptions",
     "QueueOptions",
+    "RepositoryAnalysisCache",
+    "RepositoryOptions",
     "ResourcePool",
+    "SearchQuery",
     "Server",
     "SessionAwareLoadBalancer",
+    "SqliteAnalysisStore",
     "SqliteThreadStore",
     "Viewer",
     "WriterOptions",

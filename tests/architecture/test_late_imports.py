@@ -15,6 +15,7 @@ HEAVY = {
     *("aiohttp", "apsw", "fastapi", "httptools", "msgspec", "orjson", "prometheus_client"),
     *("pydantic", "pydantic_settings", "redis", "rich", "starlette", "structlog", "typer"),
     *("uvicorn", "uvloop", "zstandard"),
+    *("charset_normalizer", "ignore", "mcp", "numpy", "rustworkx", "tree_sitter", "watchfiles"),
 }
 
 

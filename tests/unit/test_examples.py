@@ -22,7 +22,9 @@ PARTS = [
     "AdaptiveQueueManager",
     "BatchedThreadWriter",
     "ConversationDatabase",
+    "FileSystemCache",
     "ModelResponseCache",
+    "RepositoryAnalysisCache",
     "ResourcePool",
     "SessionAwareLoadBalancer",
 ]

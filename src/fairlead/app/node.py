@@ -15,6 +15,7 @@ from fairlead.app.fleet import Fleet
 from fairlead.app.places import prepare_data_dir, run_directory
 from fairlead.app.states import SharedStates
 from fairlead.app.threads import Threads
+from fairlead.app.workspaces import Workspaces
 from fairlead.conversations.database import ConversationDatabase
 from fairlead.core.clock import SYSTEM_CLOCK, Clock
 from fairlead.core.identity import Principal
@@ -37,6 +38,7 @@ from fairlead.settings import Settings
 from fairlead.traffic.base import State
 from fairlead.web.api import create_api
 from fairlead.web.base import Check, UpstreamView
+from fairlead.web.gate import PRINCIPAL
 from fairlead.web.middleware import LOOPBACK_NAMES, Identity, LocalIdentity
 from fairlead.web.protocol import Limits
 
@@ -66,6 +68,8 @@ class Node(Resource):
         self.gateway: Gateway
         self._fleet: Fleet
         self._threads: Threads
+        self._workspaces: Workspaces
+        self._mcp: Any = None
         self.redactor = Redactor()
         self._worker = worker
         self._stack = AsyncExitStack()
@@ -88,6 +92,7 @@ class Node(Resource):
             # One of the workers looks after what they all share.
             Threads(settings, data_dir, self.clock, upkeep=not self._worker)
         )
+        await self._open_workspaces(stack, data_dir)
         cache = await stack.enter_async_context(self._make_cache(data_dir))
         states = None if self._worker is None else SharedStates(run_directory(data_dir))
         self._fleet = await stack.enter_async_context(Fleet(settings, self.clock, states))
@@ -129,6 +134,18 @@ class Node(Resource):
         await self._api(scope, receive, send)
 
     # ---- parts
+
+    async def _open_workspaces(self, stack: AsyncExitStack, data_dir: Path) -> None:
+        from fairlead.web.mcp import McpEndpoint  # noqa: PLC0415 - late: see there
+
+        workspaces = Workspaces(self.settings, data_dir, self.clock)
+        self._workspaces = await stack.enter_async_context(workspaces)
+        writable = self.settings.workspaces.mcp_writable
+        self._mcp = await stack.enter_async_context(
+            McpEndpoint(
+                lambda scope, name: workspaces.lease(scope[PRINCIPAL], name), writable=writable
+            )
+        )
 
     async def _open_recorder(self, stack: AsyncExitStack) -> Callable[[UsageRecord], None]:
         self._metrics = GatewayMetrics()
@@ -182,6 +199,7 @@ class Node(Resource):
             balancer=self._fleet.balancer.statistics,
             queues=self._fleet.queues,
             threads=self._threads.counts,
+            workspaces=self._workspaces.counts,
             lines_dropped=self._lines_dropped,
         )
         collect = NodeMetrics(self._metrics, sources).collect
@@ -218,6 +236,16 @@ class Node(Resource):
     def threads(self) -> ConversationDatabase:
         """Where conversations are."""
         return self._threads.database
+
+    @property
+    def workspaces(self) -> Workspaces:
+        """Directories that the node serves from cache."""
+        return self._workspaces
+
+    @property
+    def mcp(self) -> Any:
+        """`/mcp` as an ASGI application."""
+        return self._mcp
 
     def checks(self) -> Sequence[Check]:
         """What readiness depends on, from what is known already."""

@@ -15,6 +15,8 @@ import typer
 from typer.core import TyperGroup
 
 from fairlead.cli.doctor import doctor
+from fairlead.cli.mcp import mcp
+from fairlead.cli.repomap import repomap
 from fairlead.cli.serve import serve
 from fairlead.cli.threads import threads
 from fairlead.cli.upstream import upstream
@@ -87,6 +89,8 @@ def options(
 app.command()(serve)
 app.command()(upstream)
 app.command()(doctor)
+app.command()(repomap)
+app.command()(mcp)
 app.add_typer(threads, name="threads")
 
 

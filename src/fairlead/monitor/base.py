@@ -317,6 +317,17 @@ class ThreadCounts(msgspec.Struct, frozen=True, kw_only=True):
     """Conversations that retention has removed."""
 
 
+class WorkspaceCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that is told of workspaces."""
+
+    opened: int
+    bytes: int
+    """Of files in memory."""
+    done: Mapping[str, int]
+    """How often since the start, by what: `hit` (a read from memory), `read` (of the disk),
+    `write`, `analysed` (a file), `analysis_found`, `map_hit` (from memory), `map_made`."""
+
+
 class Snapshot(msgspec.Struct, kw_only=True):
     """The values of one process, or of several merged: family name -> label values -> value."""
 

@@ -296,6 +296,15 @@ _ALL = (
     Family("fairlead_threads_pruned_total", "counter", (), "Conversations that retention removed."),
     Family("fairlead_captured_turns_total", "counter", (), "Model exchanges handed to the store."),
     Family("fairlead_captures_dropped_total", "counter", ("reason",), "Exchanges not captured."),
+    Family("fairlead_workspaces_open", "gauge", (), "Workspaces that are open."),
+    Family("fairlead_workspace_bytes", "gauge", (), "Bytes of workspaces' files in memory."),
+    Family(
+        "fairlead_workspace_events_total",
+        "counter",
+        ("event",),
+        "Reads from memory (hit) and of the disk (read), writes, files analysed and found analysed "
+        "already, maps from memory and made.",
+    ),
     Family(
         "fairlead_log_lines_dropped_total",
         "counter",

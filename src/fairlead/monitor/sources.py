@@ -15,6 +15,7 @@ from fairlead.monitor.base import (
     Snapshot,
     StoreCounts,
     ThreadCounts,
+    WorkspaceCounts,
 )
 from fairlead.monitor.metrics import GatewayMetrics
 
@@ -36,6 +37,7 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
     queues: Callable[[], Mapping[str, QueueCounts]]
     """The queue before each server, by its name."""
     threads: Callable[[], ThreadCounts]
+    workspaces: Callable[[], WorkspaceCounts]
     lines_dropped: Callable[[], int]
     """Log lines dropped so far."""
 
@@ -64,6 +66,7 @@ class NodeMetrics:
         for upstream, queue in sources.queues().items():
             _read_queue(snapshot, upstream, queue)
         _read_threads(snapshot, sources.threads())
+        _read_workspaces(snapshot, sources.workspaces())
         return snapshot
 
 
@@ -121,6 +124,13 @@ def _read_queue(snapshot: Snapshot, upstream: str, queue: QueueCounts) -> None:
         snapshot.add_histogram("fairlead_queue_wait_seconds", one.waits, upstream, name)
         for reason, count in one.refused.items():
             snapshot.set("fairlead_queue_refused_total", count, upstream, name, reason)
+
+
+def _read_workspaces(snapshot: Snapshot, workspaces: WorkspaceCounts) -> None:
+    snapshot.set("fairlead_workspaces_open", workspaces.opened)
+    snapshot.set("fairlead_workspace_bytes", workspaces.bytes)
+    for event, count in workspaces.done.items():
+        snapshot.set("fairlead_workspace_events_total", count, event)
 
 
 def _read_threads(snapshot: Snapshot, threads: ThreadCounts) -> None:

@@ -23,6 +23,7 @@ from fairlead.settings.sections import (
     ServerSettings,
     SimulatedSettings,
     StorageSettings,
+    WorkspaceSettings,
 )
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "SimulatedSettings",
     "StorageSettings",
     "UpstreamSettings",
+    "WorkspaceSettings",
     "changed_beyond_reload",
     "is_loopback",
     "load_settings",

@@ -52,6 +52,7 @@ def load_settings(
         storage=loading.storage(document.storage),
         capture=document.capture,
         retention=document.retention,
+        workspaces=document.workspaces,
         cache=loading.cache(document.cache),
         network=document.network,
         queue=document.queue,

@@ -27,6 +27,7 @@ from fairlead.settings.sections import (
     SimulatedSettings,
     StorageSettings,
     UpstreamSection,
+    WorkspaceSettings,
 )
 from fairlead.traffic.admission import QueueOptions
 from fairlead.traffic.base import BalancerOptions, Server
@@ -151,6 +152,7 @@ class Settings:
     storage: StorageSettings = field(default_factory=StorageSettings)
     capture: CaptureSettings = field(default_factory=CaptureSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
+    workspaces: WorkspaceSettings = field(default_factory=WorkspaceSettings)
     cache: CacheSettings = field(default_factory=CacheSettings)
     network: NetworkSettings = field(default_factory=NetworkSettings)
     queue: QueueSettings = field(default_factory=QueueSettings)

@@ -100,6 +100,18 @@ class RetentionSettings(Section):
     deleted_age: Annotated[float, Field(ge=0, le=87_600)] = 24.0
 
 
+class WorkspaceSettings(Section):
+    """`[workspaces]`: which directories may be registered, and what is kept of them in memory."""
+
+    roots: FileNames = ()
+    writable: bool = True
+    mcp_writable: bool = False
+    watch: bool = True
+    max_open: Annotated[int, Field(ge=1, le=10_000)] = 32
+    cache_bytes: Size = 128 * MiB
+    max_file_bytes: Size = 16 * MiB
+
+
 class CacheSettings(Section):
     """`[cache]`: what is cached, for whom, where and how much."""
 
@@ -233,6 +245,7 @@ class Document(Section):
     storage: StorageSettings = Field(default_factory=StorageSettings)
     capture: CaptureSettings = Field(default_factory=CaptureSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
+    workspaces: WorkspaceSettings = Field(default_factory=WorkspaceSettings)
     cache: CacheSettings = Field(default_factory=CacheSettings)
     network: NetworkSettings = Field(default_factory=NetworkSettings)
     queue: QueueSettings = Field(default_factory=QueueSettings)

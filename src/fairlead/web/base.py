@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
 
 import msgspec
 
@@ -15,6 +16,9 @@ from fairlead.gateway.legs.base import Headers
 from fairlead.monitor.export import Exposition
 from fairlead.traffic.admission import QueueStatistics
 from fairlead.traffic.base import ServerStatistics, State
+from fairlead.workspace.files import FileSystemCache
+from fairlead.workspace.registry import Workspace
+from fairlead.workspace.repository import RepositoryAnalysisCache
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +48,63 @@ class UpstreamView(msgspec.Struct, frozen=True, kw_only=True):
     """Why the last health or metrics probe failed; empty where none did."""
 
 
+class WorkspaceView(Protocol):
+    """A workspace that is open."""
+
+    @property
+    def files(self) -> FileSystemCache:
+        """Its files."""
+        ...
+
+    @property
+    def repository(self) -> RepositoryAnalysisCache:
+        """Its symbols."""
+        ...
+
+
+class WorkspaceRules(Protocol):
+    """What is configured of workspaces and counts here."""
+
+    @property
+    def writable(self) -> bool:
+        """Whether files may be written."""
+        ...
+
+    @property
+    def max_file_bytes(self) -> int:
+        """Of a file that is read or written."""
+        ...
+
+
+class WorkspacesView(Protocol):
+    """The workspaces of the node, by who asks for them."""
+
+    @property
+    def settings(self) -> WorkspaceRules:
+        """What is configured."""
+        ...
+
+    async def register(
+        self, principal: Principal, path: str, name: str | None = None
+    ) -> tuple[Workspace, bool]:
+        """Make a directory a workspace; whether it is new. Raises `RequestError`."""
+        ...
+
+    async def page(self, principal: Principal, after: str, limit: int) -> Sequence[Workspace]:
+        """Those behind an id, the oldest first."""
+        ...
+
+    async def remove(self, principal: Principal, identity: str) -> None:
+        """Forget one; raises `NotFoundError`."""
+        ...
+
+    def lease(
+        self, principal: Principal, name: str | None
+    ) -> AbstractAsyncContextManager[WorkspaceView]:
+        """One by id or name while it is used; None: the only one. Raises `RequestError`."""
+        ...
+
+
 class NodeView(Protocol):
     """The node as its web side sees it; implemented by the composition root."""
 
@@ -55,6 +116,16 @@ class NodeView(Protocol):
     @property
     def threads(self) -> ConversationDatabase:
         """Where conversations are."""
+        ...
+
+    @property
+    def workspaces(self) -> WorkspacesView:
+        """Directories that the node serves from cache."""
+        ...
+
+    @property
+    def mcp(self) -> Any:
+        """`/mcp` as an ASGI application."""
         ...
 
     def identify(self, headers: Headers) -> Principal:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI, Response
 from fastapi.openapi.utils import get_openapi
 from starlette.staticfiles import StaticFiles
 
-from fairlead.web.threadforms import SCHEMAS
+from fairlead.web import threadforms, workspaceforms
 
 _PASSED = (
     "Passed to an upstream that serves the model, byte for byte but for credentials; answered from "
@@ -85,7 +85,7 @@ class DescribedApi(FastAPI):
                 routes=self.routes,
             )
             schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-            schemas.update(SCHEMAS, Problem=_PROBLEM)
+            schemas.update(threadforms.SCHEMAS, **workspaceforms.SCHEMAS, Problem=_PROBLEM)
             for method, path, summary, description in _MODEL_ROUTES:
                 schema["paths"][path] = {method: _model_operation(method, summary, description)}
             self.openapi_schema = schema

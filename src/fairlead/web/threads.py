@@ -2,17 +2,16 @@
 
 # Without postponed annotations: FastAPI could not resolve those that name a local dependency.
 import re
-from typing import Annotated, Any
+from typing import Annotated
 
-import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from fairlead.conversations.database import MAX_SEARCH, ConversationDatabase
 from fairlead.conversations.inputs import MAX_MESSAGES
 from fairlead.conversations.records import Head, Order, PageQuery, Scope, Viewer
 from fairlead.errors import RequestError
+from fairlead.web.answers import UNCHANGED, Described, is_named, json_answer, strong_tags
 from fairlead.web.base import NodeView
-from fairlead.web.problems import MEDIA_TYPE
 from fairlead.web.threadforms import (
     Added,
     GivenMessage,
@@ -31,24 +30,22 @@ from fairlead.web.threadforms import (
 
 _MAX_CURSOR = 2_000
 _MAX_SEQUENCE = 2**31 - 1
-_ETAG = re.compile(r'\s*(?:(W/)?"([^"]*)"|\*)\s*(?:,|$)')
 _VERSION = re.compile(r"[0-9]{1,18}")
 
-_PROBLEM: dict[str, Any] = {
-    "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-}
-_DESCRIPTIONS = {
-    400: "The body is no JSON text, or the cursor none of ours",
-    401: "Who asks is not known",
-    403: "The thread is shared with the caller to read, not to change",
-    404: "There is no such thread for this caller",
-    412: "The thread has changed since the caller read it",
-    413: "The message is too large",
-    422: "The request does not fit",
-    428: "If-Match is missing",
-    503: "The database is away or has too much to do; nothing is lost, try again",
-    507: "The disk is full; nothing was stored, try again later",
-}
+_DESCRIBED = Described(
+    {
+        400: "The body is no JSON text, or the cursor none of ours",
+        401: "Who asks is not known",
+        403: "The thread is shared with the caller to read, not to change",
+        404: "There is no such thread for this caller",
+        412: "The thread has changed since the caller read it",
+        413: "The message is too large",
+        422: "The request does not fit",
+        428: "If-Match is missing",
+        503: "The database is away or has too much to do; nothing is lost, try again",
+        507: "The disk is full; nothing was stored, try again later",
+    }
+)
 _READ = (401, 404, 422, 503)
 _WRITE = (400, 401, 403, 404, 412, 413, 422, 503, 507)
 
@@ -58,17 +55,7 @@ Limit = Annotated[int, Query(ge=1, le=MAX_MESSAGES)]
 Sequence = Annotated[int | None, Query(ge=0, le=_MAX_SEQUENCE)]
 
 
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"description": _DESCRIPTIONS[status], **_PROBLEM} for status in statuses}
-
-
-def _answers(status: int, kind: type, *problems: int) -> dict[int | str, dict[str, Any]]:
-    schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
-    answer = {"description": "", "content": {"application/json": {"schema": schema}}}
-    return _problems(*problems) | {status: answer}
-
-
-_UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "As the caller knows it"}}
+_answers, _problems = _DESCRIBED.answers, _DESCRIBED.problems
 
 
 # ---- who asks, and whom
@@ -109,7 +96,7 @@ async def list_threads(
 ) -> Response:
     """Threads, newest first or by title: one's own (`user`), those `shared`, or both (`team`)."""
     page = await database.list(caller, order=order, scope=scope, limit=limit, cursor=cursor)
-    return _json(ThreadList([thread_report(head) for head in page.threads], page.next))
+    return json_answer(ThreadList([thread_report(head) for head in page.threads], page.next))
 
 
 @router.get("/search", responses=_answers(200, SearchList, 400, *_READ))
@@ -122,15 +109,14 @@ async def search_threads(
 ) -> Response:
     """Threads with a title or a message that holds all the words, best first, with snippets."""
     page = await database.search(caller, q, limit=limit, cursor=cursor)
-    return _json(SearchList([hit_report(hit) for hit in page.hits], page.next))
+    return json_answer(SearchList([hit_report(hit) for hit in page.hits], page.next))
 
 
-@router.get("/{id}", responses=_answers(200, ThreadReport, *_READ) | _UNCHANGED)
+@router.get("/{id}", responses=_answers(200, ThreadReport, *_READ) | UNCHANGED)
 async def read_thread(thread: Id, caller: Caller, database: Database, request: Request) -> Response:
     """A thread without its messages."""
     head = await database.read(caller, thread)
-    known = request.headers.get("if-none-match")
-    if known is not None and _names(known, head.version):
+    if is_named(request.headers.get("if-none-match"), f'"{head.version}"'):
         return Response(status_code=304, headers=_etag(head))
     return _thread(head)
 
@@ -152,7 +138,7 @@ async def read_messages(
     query = PageQuery(limit, after, before, branch)
     page = await database.messages(caller, thread, query)
     messages = [message_report(message) for message in page.messages]
-    return _json(MessageList(messages, page.next, page.previous), headers=_etag(page.head))
+    return json_answer(MessageList(messages, page.next, page.previous), headers=_etag(page.head))
 
 
 @router.post("", status_code=201, responses=_answers(201, ThreadReport, *_WRITE))
@@ -206,7 +192,7 @@ async def add_messages(
     several = given.messages if isinstance(given, SeveralMessages) else [given]
     written = await database.append(caller, thread, [message.taken() for message in several])
     placed = [Placed(name, sequence) for name, sequence in written.messages]
-    return _json(Added(placed, written.head.version), 201, _etag(written.head))
+    return json_answer(Added(placed, written.head.version), 201, _etag(written.head))
 
 
 @router.post("/{id}/share", responses=_answers(200, ThreadReport, *_WRITE))
@@ -225,12 +211,7 @@ async def unshare_thread(thread: Id, caller: Caller, database: Database) -> Resp
 
 
 def _thread(head: Head, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return _json(thread_report(head), status, _etag(head) | (headers or {}))
-
-
-def _json(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    # Encoded once: no validation of every message on its way out.
-    return Response(msgspec.json.encode(body), status, headers, "application/json")
+    return json_answer(thread_report(head), status, _etag(head) | (headers or {}))
 
 
 def _etag(head: Head) -> dict[str, str]:
@@ -242,15 +223,9 @@ def _expected(request: Request) -> int | None:
     given = request.headers.get("if-match")
     if given is None or given.strip() == "*":
         return None
-    tags = [match for match in _ETAG.finditer(given) if match[2] is not None]
     # One that is weak or not of ours matches no version; of several there can be but one.
-    strong = [match[2] for match in tags if match[1] is None and _VERSION.fullmatch(match[2])]
+    strong = [tag[1:-1] for tag in strong_tags(given) if _VERSION.fullmatch(tag[1:-1])]
     if len(strong) > 1:
         message = "If-Match names several versions: send the one that was read"
         raise RequestError(422, message, param="if-match", code="invalid")
     return int(strong[0]) if strong else -1
-
-
-def _names(given: str, version: int) -> bool:
-    """Whether `If-None-Match` names the version (RFC 9110 section 13.1.2: weakly compared)."""
-    return given.strip() == "*" or any(match[2] == str(version) for match in _ETAG.finditer(given))

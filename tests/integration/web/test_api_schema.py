@@ -28,6 +28,10 @@ EXCLUDED = {
     "GET /api/threads/{id}/messages": [positive_data_acceptance],
     "POST /api/threads": [positive_data_acceptance],
     "PUT /api/threads/{id}": [positive_data_acceptance],
+    "POST /api/workspaces": [positive_data_acceptance],
+    "GET /api/workspaces/{id}/glob": [positive_data_acceptance],
+    "GET /api/workspaces/{id}/search": [positive_data_acceptance],
+    "GET /api/assets/repomap": [positive_data_acceptance],
 }
 
 
@@ -50,20 +54,30 @@ def test_every_described_operation_is_tried() -> None:
         "DELETE /api/cache",
         "DELETE /api/threads/{id}",
         "DELETE /api/threads/{id}/share",
+        "DELETE /api/workspaces/{id}",
+        "GET /api/assets/repomap",
         "GET /api/cache",
         "GET /api/threads/list",
         "GET /api/threads/search",
         "GET /api/threads/{id}",
         "GET /api/threads/{id}/messages",
         "GET /api/upstreams",
+        "GET /api/workspaces",
+        "GET /api/workspaces/{id}/dependencies",
+        "GET /api/workspaces/{id}/files/{path}",
+        "GET /api/workspaces/{id}/glob",
+        "GET /api/workspaces/{id}/search",
+        "GET /api/workspaces/{id}/stat/{path}",
         "GET /healthz",
         "GET /metrics",
         "GET /readyz",
         "POST /api/threads",
         "POST /api/threads/{id}/messages",
         "POST /api/threads/{id}/share",
+        "POST /api/workspaces",
         "PUT /api/threads/{id}",
         "PUT /api/upstreams/{name}",
+        "PUT /api/workspaces/{id}/files/{path}",
     ]
 
 

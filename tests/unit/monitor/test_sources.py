@@ -7,7 +7,7 @@ from fairlead.core.histogram import Histogram
 from fairlead.gateway.base import StoreStatistics
 from fairlead.gateway.caching import CacheStatistics
 from fairlead.gateway.legs.base import LegStatistics
-from fairlead.monitor.base import ThreadCounts
+from fairlead.monitor.base import ThreadCounts, WorkspaceCounts
 from fairlead.monitor.families import FAMILIES
 from fairlead.monitor.metrics import GatewayMetrics
 from fairlead.monitor.sources import NodeMetrics, Sources
@@ -106,6 +106,7 @@ class Capture:
 
 
 THREADS = ThreadCounts(storage=Storage(), writer=Writer(), capture=Capture(), pruned=110)
+WORKSPACES = WorkspaceCounts(opened=111, bytes=112, done={"hit": 113, "map_made": 114})
 LEG = LegStatistics(connections=5, idle=2, waiting=1, requests=40, connects=9, errors=3)
 
 
@@ -120,6 +121,7 @@ def node(store: StoreStatistics | None, threads: ThreadCounts = THREADS) -> Node
         balancer=lambda: BALANCER,
         queues=lambda: {"up-1": QUEUE},
         threads=lambda: threads,
+        workspaces=lambda: WORKSPACES,
         lines_dropped=lambda: 7,
     )
     return NodeMetrics(GatewayMetrics(), sources)
@@ -200,6 +202,9 @@ def test_conversations_are_read() -> None:
     assert numbers["fairlead_captured_turns_total"] == {(): 108}
     assert numbers["fairlead_captures_dropped_total"] == {("full",): 109}
     assert numbers["fairlead_threads_pruned_total"] == {(): 110}
+    assert numbers["fairlead_workspaces_open"] == {(): 111}
+    assert numbers["fairlead_workspace_bytes"] == {(): 112}
+    assert numbers["fairlead_workspace_events_total"] == {("hit",): 113, ("map_made",): 114}
 
 
 def test_nothing_is_said_of_a_size_that_is_not_known_nor_of_a_capture_that_is_off() -> None:

@@ -1,0 +1,51 @@
+; What a TypeScript (or TSX) file defines, uses and imports. A capture's name is the kind.
+
+(class_declaration name: (_) @name body: (_)? @body) @class
+(abstract_class_declaration name: (_) @name body: (_)? @body) @class
+(interface_declaration name: (_) @name body: (_)? @body) @interface
+(enum_declaration name: (_) @name body: (_)? @body) @enum
+(type_alias_declaration name: (_) @name) @type
+(internal_module name: (_) @name body: (_)? @body) @module
+(module name: (_) @name body: (_)? @body) @module
+(function_declaration name: (_) @name body: (_)? @body) @function
+(generator_function_declaration name: (_) @name body: (_)? @body) @function
+(function_signature name: (_) @name) @function
+(method_definition name: (_) @name body: (_)? @body) @method
+(method_signature name: (_) @name) @method
+(abstract_method_signature name: (_) @name) @method
+
+(program (_ (variable_declarator
+  name: (identifier) @name
+  value: [
+    (arrow_function body: (_) @body)
+    (function_expression body: (_) @body)]) @function))
+(program (export_statement (_ (variable_declarator
+  name: (identifier) @name
+  value: [
+    (arrow_function body: (_) @body)
+    (function_expression body: (_) @body)]) @function)))
+(variable_declarator name: (identifier) @name value: (class body: (_) @body)) @class
+(program (lexical_declaration (variable_declarator name: (identifier) @name) @constant)
+  (#match? @name "^[A-Z][A-Z0-9_]*$"))
+(program (export_statement (lexical_declaration (variable_declarator name: (identifier) @name) @constant))
+  (#match? @name "^[A-Z][A-Z0-9_]*$"))
+
+(call_expression function: (identifier) @reference)
+(new_expression constructor: (identifier) @reference)
+(member_expression property: (property_identifier) @reference)
+(member_expression object: (identifier) @reference)
+(extends_clause value: (identifier) @reference)
+(type_identifier) @reference
+(nested_type_identifier module: (identifier) @reference)
+(import_specifier name: (identifier) @reference)
+(import_clause (identifier) @reference)
+(export_specifier name: (identifier) @reference)
+(decorator (identifier) @reference)
+
+(import_statement source: (string) @import)
+(import_require_clause source: (string) @import)
+(export_statement source: (string) @import)
+((call_expression
+  function: [(identifier) (import)] @_called
+  arguments: (arguments . (string) @import))
+  (#any-of? @_called "require" "import"))
