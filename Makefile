@@ -24,6 +24,7 @@ bench: $(STAMP)  ## measure: every benchmark that runs with what is installed
 	$(BIN)/python -m benchmarks.fairness
 	$(BIN)/python -m benchmarks.overload
 	$(BIN)/python -m benchmarks.conversations
+	$(BIN)/python -m benchmarks.workspace
 
 soak: $(STAMP)  ## the long versions of the fault loops
 	$(BIN)/python -m pytest -m soak --timeout=3600

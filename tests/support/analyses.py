@@ -35,7 +35,7 @@ def graph_of(files: Mapping[str, FileAnalysis]) -> ReferenceGraph:
 
 @st.composite
 def any_analysis(draw: st.DrawFn) -> FileAnalysis:
-    """Definitions at any depth, with any text for a signature, and references."""
+    """Definitions at any depth, with any text for a signature, references and imports."""
     definitions = tuple(
         Definition(name, "function", line, depth, signature)
         for line, (name, depth, signature) in enumerate(
@@ -49,7 +49,9 @@ def any_analysis(draw: st.DrawFn) -> FileAnalysis:
         )
     )
     uses = draw(st.dictionaries(st.sampled_from(_NAMES), st.integers(1, 1000), max_size=6))
-    return FileAnalysis("python", definitions, uses)
+    language = draw(st.sampled_from(["python", "php", "go", "rust", None]))
+    imports = draw(st.sets(st.sampled_from(["run", "src:run", ".:page_cache", "mod run"])))
+    return FileAnalysis(language, definitions, uses, tuple(sorted(imports)))
 
 
 any_path = st.lists(

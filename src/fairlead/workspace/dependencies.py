@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
-
-import msgspec
 
 from fairlead.errors import NotFoundError
 from fairlead.workspace.base import DependencyGraph
@@ -47,7 +46,8 @@ def dependency_graph(
             uses[path] = sorted(found)
         if missing:
             unresolved[path] = missing
-    data = msgspec.json.encode((uses, unresolved))
+    # With escapes, because names of files may hold bytes that are no text.
+    data = json.dumps((uses, unresolved)).encode()
     return DependencyGraph(uses, unresolved, f'"{hashlib.sha256(data).hexdigest()[:32]}"')
 
 

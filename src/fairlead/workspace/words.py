@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
-_ENDINGS = ("ations", "ation", "ings", "ing", "ers", "er", "ies", "ied", "es", "ed", "s", "e", "y")
+_PLURALS = ("ies", "s")
+_ENDINGS = ("ating", "ation", "ated", "ator", "ate", "ing", "ied", "er", "ed")
+_LAST = ("e", "y")
 _STEM = 3
 """Letters that stay of a word at least."""
 _SAYING_NOTHING = (
@@ -27,8 +29,19 @@ def parts_of(name: str) -> tuple[str, ...]:
 
 
 def stem(word: str) -> str:
-    """A word without its ending, so that "caches", "caching" and "cached" are one."""
-    for ending in _ENDINGS:
+    """A word without its endings, so that "cache", "caching" and "cached" are one.
+
+    Plainer than Porter's algorithm (1980): words need not stay readable, only meet.
+    """
+    found = word if word.endswith("ss") else _without(word, _PLURALS)
+    # Twice, because "rendering" has two of them where "render" has one.
+    found = _without(_without(_without(found, _ENDINGS), _ENDINGS), _LAST)
+    # "mapped" is of "map".
+    return found[:-1] if len(found) > _STEM and found[-1] == found[-2] else found
+
+
+def _without(word: str, endings: Sequence[str]) -> str:
+    for ending in endings:
         if word.endswith(ending) and len(word) - len(ending) >= _STEM:
             return word[: -len(ending)]
     return word

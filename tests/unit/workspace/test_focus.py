@@ -40,7 +40,7 @@ def test_files(entry: str, files: list[str]) -> None:
 def test_an_identifier_is_a_name_and_its_words() -> None:
     found = focus_of(["ShoppingCart"], PATHS)
 
-    assert found == Focus(names=frozenset({"ShoppingCart"}), words=frozenset({"shopp", "cart"}))
+    assert found == Focus(names=frozenset({"ShoppingCart"}), words=frozenset({"shop", "cart"}))
 
 
 def test_a_sentence() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import isclose
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairlead.workspace.base import FileAnalysis
@@ -109,6 +109,7 @@ def test_definitions_come_back_as_they_were() -> None:
     assert graph_of({"a.py": found}).files["a.py"].definitions == found.definitions
 
 
+@settings(max_examples=50)
 @given(
     start=any_tree,
     changes=st.lists(

@@ -30,7 +30,9 @@ def test_parts(name: str, parts: list[str]) -> None:
         ["cache", "caches", "cached", "caching"],
         ["parse", "parses", "parsed", "parsing", "parser", "parsers"],
         ["query", "queries", "queried"],
-        ["validation", "validations"],
+        ["validation", "validations", "validate", "validator", "validating"],
+        ["render", "rendering", "renderer"],
+        ["map", "maps", "mapped", "mapping"],
     ],
 )
 def test_forms_of_one_word_have_one_stem(words: list[str]) -> None:

@@ -59,7 +59,8 @@ _manifest = st.one_of(
 def test_only_files_of_the_tree(
     language: str, paths: set[str], path: str, text: str, manifests: dict[str, bytes]
 ) -> None:
-    found = resolve(path, language, text, TreeIndex(paths, manifests))
+    tree = paths | {path}
+    found = resolve(path, language, text, TreeIndex(tree, manifests))
 
-    assert set(found) <= paths
+    assert set(found) <= tree
     assert len(set(found)) == len(found)
