@@ -15,8 +15,7 @@ from fairlead.gateway.legs.base import Headers
 from fairlead.settings import Settings
 from fairlead.settings.sections import ServerSettings, WorkspaceSettings
 from fairlead.web.api import create_api
-from fairlead.web.gate import PRINCIPAL
-from fairlead.web.mcp import McpEndpoint
+from fairlead.web.gate import LateMcp
 from unit.web.fakenode import FakeNode
 
 ANN, EVE = {"x-who": "acme/ann"}, {"x-who": "other/eve"}
@@ -30,10 +29,7 @@ class PlacesNode(FakeNode):
         data_dir.mkdir(parents=True, exist_ok=True)
         settings = Settings(server=ServerSettings(host=host), workspaces=rules)
         self.workspaces = Workspaces(settings, data_dir)
-        self.mcp = McpEndpoint(
-            lambda scope, name: self.workspaces.lease(scope[PRINCIPAL], name),
-            writable=rules.mcp_writable,
-        )
+        self.mcp = LateMcp(self.workspaces, writable=rules.mcp_writable)
 
     def identify(self, headers: Headers) -> Principal:
         who = dict(headers).get(b"x-who")

@@ -38,7 +38,7 @@ from fairlead.settings import Settings
 from fairlead.traffic.base import State
 from fairlead.web.api import create_api
 from fairlead.web.base import Check, UpstreamView
-from fairlead.web.gate import PRINCIPAL
+from fairlead.web.gate import LateMcp
 from fairlead.web.middleware import LOOPBACK_NAMES, Identity, LocalIdentity
 from fairlead.web.protocol import Limits
 
@@ -136,16 +136,10 @@ class Node(Resource):
     # ---- parts
 
     async def _open_workspaces(self, stack: AsyncExitStack, data_dir: Path) -> None:
-        from fairlead.web.mcp import McpEndpoint  # noqa: PLC0415 - late: see there
-
         workspaces = Workspaces(self.settings, data_dir, self.clock)
         self._workspaces = await stack.enter_async_context(workspaces)
         writable = self.settings.workspaces.mcp_writable
-        self._mcp = await stack.enter_async_context(
-            McpEndpoint(
-                lambda scope, name: workspaces.lease(scope[PRINCIPAL], name), writable=writable
-            )
-        )
+        self._mcp = await stack.enter_async_context(LateMcp(workspaces, writable=writable))
 
     async def _open_recorder(self, stack: AsyncExitStack) -> Callable[[UsageRecord], None]:
         self._metrics = GatewayMetrics()

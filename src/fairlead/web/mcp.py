@@ -21,7 +21,7 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
 from fairlead.core.lifecycle import Resource
 from fairlead.core.tasks import TaskOwner, log_failure
-from fairlead.errors import ClosedError, FairleadError
+from fairlead.errors import FairleadError
 from fairlead.workspace.tools import Call, Opened, Tool, checked_call, tools
 
 PATH = "/mcp"
@@ -123,8 +123,6 @@ class McpEndpoint(Resource):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request of the streamable HTTP transport."""
-        if not self.is_open:
-            raise ClosedError("the node is shutting down")
         if scope["method"] == "POST":
             await self._manager.handle_request(scope, receive, send)
             return
