@@ -3,7 +3,8 @@
 An edit changes the edges of its file, and those of the files that refer to a name which it has
 begun or ceased to define: everything else stays. Not for several threads at a time.
 
-A file takes about 5 KB: its definitions are kept as they were encoded, names are shared by all.
+A file of the standard library takes about 17 KB (33 definitions, 45 names that it uses): a third of
+it are the stems of its words. Definitions are kept as they were encoded, names are shared by all.
 """
 
 from __future__ import annotations

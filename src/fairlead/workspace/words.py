@@ -33,9 +33,9 @@ def stem(word: str) -> str:
 
     Plainer than Porter's algorithm (1980): words need not stay readable, only meet.
     """
-    found = word if word.endswith("ss") else _without(word, _PLURALS)
-    # Twice, because "rendering" has two of them where "render" has one.
-    found = _without(_without(_without(found, _ENDINGS), _ENDINGS), _LAST)
+    # The endings twice, because "rendering" has two of them where "render" has one.
+    found = _without(_without(_without(word, _PLURALS), _ENDINGS), _ENDINGS)
+    found = _without(found, _LAST)
     # "mapped" is of "map".
     return found[:-1] if len(found) > _STEM and found[-1] == found[-2] else found
 

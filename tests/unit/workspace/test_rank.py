@@ -77,8 +77,27 @@ def test_what_the_focus_uses_is_raised() -> None:
 
 def test_a_focus_that_means_nothing_is_none() -> None:
     assert order("of the zzz") == order()
-    # All of the files but one have this word: it says nothing.
-    assert relevance(graph_of(FILES), Focus(words=frozenset({"extr"}))) == {}
+
+
+def test_a_word_that_most_files_have_says_nothing() -> None:
+    assert "extra" in graph_of(FILES).stems
+    assert relevance(graph_of(FILES), Focus(words=frozenset({"extra"}))) == {}
+    # Among a handful of files it does.
+    few = {"a.py": analysis("extra_1"), "b.py": analysis("extra_2"), "c.py": analysis()}
+    assert relevance(graph_of(few), Focus(words=frozenset({"extra"}))).keys() == {"a.py", "b.py"}
+
+
+def test_two_words_stand_out_from_one() -> None:
+    files = {
+        "both.py": analysis("strange_thing"),
+        "one.py": analysis("strange_other"),
+        "two.py": analysis("other_thing"),
+        **{f"x{n}.py": analysis(f"x{n}") for n in range(20)},
+    }
+    found = relevance(graph_of(files), focus_of(["strange thing"], files))
+
+    assert found["one.py"] == found["two.py"]
+    assert found["both.py"] > 2.5 * found["one.py"]
 
 
 def test_rare_words_count_more() -> None:
@@ -97,9 +116,9 @@ def test_ranks_add_up_to_one_and_are_sorted() -> None:
 
 
 def test_equal_files_are_in_the_order_of_their_paths() -> None:
-    files = {name: analysis() for name in ("b", "c", "a")}
+    files = {name: analysis() for name in ("bb", "c", "a")}
 
-    assert [path for path, _ in Ranker(graph_of(files)).rank(NOTHING).files] == ["a", "b", "c"]
+    assert [path for path, _ in Ranker(graph_of(files)).rank(NOTHING).files] == ["a", "bb", "c"]
 
 
 def test_an_empty_tree() -> None:
@@ -168,6 +187,7 @@ def test_which_definition_of_a_file_matters() -> None:
     plain, load, hidden, inner, again = definition_scores(definitions, {"plain": 1}, NOTHING)
 
     assert load > plain > inner > hidden
+    assert inner < definition_scores(definitions, {}, NOTHING)[0]
     assert plain == again
     named = definition_scores(definitions, {}, Focus(names=frozenset({"_hidden"})))
     assert named[2] > named[0]

@@ -85,6 +85,16 @@ def test_breadth_before_depth() -> None:
     assert max(file.definitions for file in found.files) <= 3
 
 
+def test_the_best_file_does_not_push_out_the_others() -> None:
+    many = [f"function_{line}" for line in range(40)]
+    files = {f"{n}.py": analysis("other", uses=dict.fromkeys(many, 9)) for n in range(30)}
+    found = rendered(graph_of({"best.py": analysis(*many), **files}), 200)
+
+    assert found.files[0].path == "best.py"
+    assert found.files[0].definitions > 3
+    assert len(found.files) > 5
+
+
 def test_one_file_does_not_fill_a_map() -> None:
     graph = graph_of({"one.py": analysis(*(f"function_{line}" for line in range(200)))})
 

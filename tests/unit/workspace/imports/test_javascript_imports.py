@@ -37,6 +37,7 @@ TREE = TreeIndex(
         "web/src/types.d.ts",
         "web/src/old.cjs",
         "web/other/thing.ts",
+        "web/src/special/thing.ts",
         "packages/ui/src/index.ts",
         "packages/ui/src/button.tsx",
         "packages/ui/theme/dark.ts",

@@ -7,10 +7,10 @@ import pytest
 from fairlead.workspace.imports import TreeIndex, is_manifest, resolve
 
 GO = TreeIndex(
-    ["main.go", "store/db.go", "store/db_test.go", "store/cache.go", "store/x.txt", "tools/t.go"],
+    ["main.go", "store/db.go", "store/db_test.go", "store/cache.go", "store/x.txt", "build/t.go"],
     {
         "go.mod": b"// Deprecated: no\nmodule example.org/shop\n\ngo 1.23\n",
-        "tools/go.mod": b'module "example.org/shop/tools"\n',
+        "build/go.mod": b'module "example.org/shop/tools"\n',
         "broken/go.mod": b"modul\xff example",
     },
 )
@@ -21,7 +21,7 @@ GO = TreeIndex(
     [
         ("example.org/shop/store", ["store/cache.go", "store/db.go"]),
         ("example.org/shop", ["main.go"]),
-        ("example.org/shop/tools", ["tools/t.go"]),
+        ("example.org/shop/tools", ["build/t.go"]),
         ("example.org/shop/nothing", []),
         ("example.org/shopping", []),
         ("fmt", []),

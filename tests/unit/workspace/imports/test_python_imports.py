@@ -25,6 +25,7 @@ TREE = TreeIndex(
         "libs/common/common/log.py",
         "docs/types.py",
         "docs/helper.py",
+        "vendored/site/email/__init__.py",
     ],
     {},
 )
@@ -60,6 +61,7 @@ SHOP, MONEY, TEST = "src/shop/__init__.py", "src/shop/money/__init__.py", "tests
         # Unless a script has one beside it.
         (TEST, "json", ["tests/json.py"]),
         (CART, "json", []),
+        (CART, "email", []),
         # Packages without files, and other projects of the same tree.
         (TEST, "vendor.tools.hammer", ["plugins/vendor/tools/hammer.py"]),
         (TEST, "vendor.tools:hammer", ["plugins/vendor/tools/hammer.py"]),
